@@ -130,6 +130,9 @@ fn node(args: &BootstrapArgs) -> Value {
         metadata.insert("role".to_owned(), role.into());
     }
     metadata.insert("namespace".to_owned(), args.namespace.clone().into());
+    if let Some(account) = &args.service_account {
+        metadata.insert("service_account".to_owned(), account.clone().into());
+    }
     if !args.labels.is_empty() {
         let labels = args.labels.iter().map(|(name, value)| (name.clone(), Value::from(value.clone())));
         metadata.insert("labels".to_owned(), Value::Object(labels.collect()));

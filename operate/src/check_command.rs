@@ -15,6 +15,7 @@ use naru_sources::Texts;
 use naru_spec::suggest::did_you_mean;
 use naru_spec::{Config, Problem, Severity, code};
 
+use crate::authority;
 use crate::cli::{CheckArgs, CheckOutput, FailOn, Failure};
 use crate::problems;
 use crate::say::say;
@@ -152,7 +153,8 @@ pub struct Examined {
 pub fn examine(texts: &Texts) -> Examined {
     let loaded = texts.load();
     let is_linted = !loaded.problems.iter().any(Problem::is_error);
-    let checked = check_loaded(&loaded, &Surroundings::default());
+    let identity = authority::stand_in(&loaded.resources);
+    let checked = check_loaded(&loaded, &Surroundings { identity, ..Surroundings::default() });
     let mut told: Vec<Told> =
         checked.problems.into_iter().map(|problem| Told { problem, also: Vec::new(), about: None }).collect();
     if is_linted {
@@ -277,6 +279,7 @@ pub fn compile(planned: Planned, loaded: &Loaded, complete: impl FnOnce(&mut Con
     let mut problems = loaded.problems.clone();
     problems.extend(of_plan);
     problems.extend(keys_of_tokens(loaded));
+    problems.extend(authority::problems(loaded));
     let mut compiled = None;
     // A configuration that lacks what could not be read may have faults that nobody made.
     if !problems.iter().any(Problem::is_error) {

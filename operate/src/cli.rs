@@ -98,6 +98,8 @@ pub struct UpArgs {
     pub xds: Option<std::net::SocketAddr>,
     #[command(flatten)]
     pub xds_tls: XdsTlsArgs,
+    #[command(flatten)]
+    pub mesh: MeshArgs,
     /// So much of the last requests is kept in memory, for 'naru explain --id' and for what a save changes; 0 for
     /// nothing
     #[arg(long, value_name = "KIB", default_value_t = 4_096)]
@@ -126,6 +128,8 @@ pub struct ControlArgs {
     pub admin: std::net::SocketAddr,
     #[command(flatten)]
     pub tls: XdsTlsArgs,
+    #[command(flatten)]
+    pub mesh: MeshArgs,
     /// Listen where other machines can connect, without --client-ca: to whoever does, everything is told, private keys
     /// among it
     #[arg(long)]
@@ -177,6 +181,21 @@ pub struct XdsTlsArgs {
     /// A proxy's node.id is one of the DNS names or URIs of its certificate, and its namespace that of its SPIFFE id
     #[arg(long, requires = "client_ca")]
     pub check_nodes: bool,
+}
+
+/// What proxies show to each other.
+#[derive(Args)]
+pub struct MeshArgs {
+    /// For so long a certificate holds that a proxy shows to others of the mesh (ISTIO_MUTUAL); there is another one when
+    /// half of it is over
+    #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(4..))]
+    pub workload_cert_ttl: u64,
+}
+
+impl MeshArgs {
+    pub fn life(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.workload_cert_ttl)
+    }
 }
 
 #[derive(Args)]
@@ -239,6 +258,10 @@ pub struct BootstrapArgs {
     /// Whose calls it takes, or the namespace that it calls from
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub namespace: String,
+    /// Who it is to other proxies of the mesh (ISTIO_MUTUAL): an account of its namespace [default: that of its certificate,
+    /// else default]
+    #[arg(long, value_name = "NAME")]
+    pub service_account: Option<String>,
     /// Labels of the workload; of a gateway, those that Gateways select it by [default: none, and all Gateways]
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
@@ -425,6 +448,15 @@ pub enum ConfigCommand {
     Apply(ApplyArgs),
     /// The file that a proxy is started with
     Bootstrap(BootstrapArgs),
+    /// A new authority for the proxies of a mesh: the Secret 'cacerts', with its key
+    Authority(AuthorityArgs),
+}
+
+#[derive(Args)]
+pub struct AuthorityArgs {
+    /// What the mesh is called, as MeshConfig has it
+    #[arg(long, value_name = "NAME", default_value = "cluster.local")]
+    pub trust_domain: String,
 }
 
 /// A naru that runs.

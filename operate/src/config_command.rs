@@ -5,6 +5,7 @@ use naru_sources::Texts;
 use serde_json::Value;
 
 use crate::asking::{ask, batch};
+use crate::authority;
 use crate::bootstrap_command;
 use crate::cli::{ConfigArgs, ConfigCommand, Failure, Output, RunningArgs};
 use crate::say::say;
@@ -42,6 +43,7 @@ pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
             told(&args.running, &answer, outcome)
         }
         ConfigCommand::Bootstrap(args) => bootstrap_command::run(args),
+        ConfigCommand::Authority(args) => Ok(say(&authority::secret(&args.trust_domain)?)?),
         ConfigCommand::Apply(args) => {
             let texts = Texts::read(&args.paths).map_err(|error| Failure::Usage(error.into()))?;
             if texts.files.is_empty() {

@@ -17,6 +17,7 @@ use naru_plan::Surroundings;
 use naru_sources::{Loader, Texts};
 use serde_json::Value;
 
+use crate::authority::Authority;
 use crate::cli::{ControlArgs, Failure, Output};
 use crate::history::History;
 use crate::members;
@@ -39,14 +40,17 @@ pub fn run(args: &ControlArgs) -> Result<(), Failure> {
 async fn control(args: &ControlArgs) -> Result<(), Failure> {
     let mut source = Source::open(args.config.as_deref(), &args.etcd)?;
     let mut ends = Ends::listen()?;
-    let kept = match args.state.as_deref() {
+    let state = match args.state.as_deref() {
         Some(none) if none == Path::new("none") => None,
-        Some(state) => Some(History::open(state, &source.place())),
-        None => Some(History::open(&default_state(), &source.place())),
+        Some(state) => Some(state.to_owned()),
+        None => Some(default_state()),
     };
+    let kept = state.as_deref().map(|state| History::open(state, &source.place()));
     let members = kept.as_ref().map(members::file);
     let told = Rc::new(RefCell::new(Told::default()));
-    let mut desk = Desk { reader: Reader::default(), kept, told: Rc::clone(&told) };
+    let authority = Authority::new(state, args.mesh.life(), source.is_remote());
+    let reader = Reader { authority, loader: Loader::default(), checked: Rechecked::default() };
+    let mut desk = Desk { reader, kept, told: Rc::clone(&told) };
     let Some(documents) = desk.begin(&mut source, &mut ends).await? else { return Ok(()) };
     let plane = secured::start(args.address, args.insecure, &args.tls)?;
     let admin = admin::bind(args.admin).await.with_context(|| {
@@ -238,8 +242,8 @@ pub fn tell_held_back(held_back: &[HeldBack]) {
 type Answer = tokio::sync::oneshot::Receiver<Vec<HeldBack>>;
 
 /// Reads documents again and again, most of which are as they were.
-#[derive(Default)]
 struct Reader {
+    authority: Authority,
     loader: Loader,
     checked: Rechecked,
 }
@@ -249,6 +253,13 @@ impl Reader {
     fn read(&mut self, texts: &Texts) -> anyhow::Result<Result<Documents, String>> {
         let loaded = self.loader.load(texts);
         let surroundings = Surroundings { is_strict: true, ..Surroundings::default() };
+        let identities = match self.authority.identities(&loaded.resources) {
+            Ok(identities) => identities,
+            Err(error) => {
+                naru_say::say!("error: {error:#}");
+                return Ok(Err(format!("{error:#}")));
+            }
+        };
         let found = self.checked.check(&loaded, &surroundings);
         problems::print(&found, &|file| texts.text(file), Output::Text)?;
         let mut errors = found.iter().filter(|problem| problem.is_error());
@@ -260,6 +271,6 @@ impl Reader {
             };
             return Ok(Err(format!("{at}: {}{more}", first.message)));
         }
-        Ok(Ok(Documents { resources: loaded.resources, surroundings }))
+        Ok(Ok(Documents { resources: loaded.resources, surroundings, identities }))
     }
 }

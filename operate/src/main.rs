@@ -22,6 +22,8 @@ mod workload_command;
 mod takeover;
 mod systemd;
 mod acme;
+mod authority;
+mod private;
 mod discovery;
 mod admin;
 mod policies;

@@ -9,6 +9,7 @@ use naru_plan::{Known, Planned, Surroundings, plan};
 use naru_resource::Resources;
 use naru_spec::Problem;
 
+use crate::authority;
 use crate::check_command::{Checked, compile, keys_of_tokens};
 
 /// Documents that were checked.
@@ -67,6 +68,7 @@ fn with_documents(problems: &[Problem], loaded: &Loaded) -> Vec<Problem> {
     let mut all = loaded.problems.clone();
     all.extend_from_slice(problems);
     all.extend(keys_of_tokens(loaded));
+    all.extend(authority::problems(loaded));
     all.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     all
 }

@@ -308,6 +308,7 @@ impl Running<'_> {
                 }
                 Some(()) = other(&mut self.members) => self.on_members().await,
                 Some(event) = self.acme_events.recv() => self.on_issuer(event).await,
+                () = self.mesh.identity_due() => self.renew_identity().await,
                 Ok(()) = self.surge_levels.changed() => self.run_workloads(),
                 Some(asked) = self.asked.recv() => self.on_asked(asked).await,
                 () = due(self.again.as_mut().map(|(pause, _)| pause)) => self.try_again().await,
@@ -345,6 +346,19 @@ impl Running<'_> {
         if let Some(waiting) = waiting {
             // Who does not wait any more has been told to end.
             let _ = waiting.send(());
+        }
+    }
+
+    /// What other proxies are shown is put in force anew where it is time.
+    async fn renew_identity(&mut self) {
+        match self.mesh.identify() {
+            Ok(false) => {}
+            Ok(true) => {
+                if let Err(Some(error)) = self.put_in_force(self.mesh.check()).await {
+                    naru_say::say!("error: {error}");
+                }
+            }
+            Err(error) => naru_say::say!("error: {error:#}"),
         }
     }
 

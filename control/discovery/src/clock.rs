@@ -1,8 +1,14 @@
 //! The control plane's clock: the only file here that reads one.
 
-use std::time::Instant as StdInstant;
+use std::time::{Instant as StdInstant, SystemTime};
 
-use naru_base::Instant;
+use naru_base::{Instant, WallTime};
+
+/// What the calendar says.
+pub fn wall_now() -> WallTime {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    WallTime(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
 
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {

@@ -59,8 +59,17 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
+    /// Which account of a namespace he is, where his certificate says it and nobody else does.
+    pub fn account(&self, namespace: &str) -> Option<&str> {
+        self.accounts().filter(|_| self.is_checked).find(|known| known.0 == namespace).map(|known| known.1)
+    }
+
+    fn accounts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.names.iter().filter_map(|name| account_of(name))
+    }
+
     /// Whether he is this node. `Err` says to him what is wrong.
-    pub fn check(&self, id: &str, namespace: &str) -> Result<(), String> {
+    pub fn check(&self, id: &str, namespace: &str, account: &str) -> Result<(), String> {
         if !self.is_checked {
             return Ok(());
         }
@@ -74,14 +83,29 @@ impl Shown {
                 "node.metadata.namespace '{namespace}' is not in its certificate, which has '{names}'"
             ));
         }
+        let mut of_certificate = self.accounts().peekable();
+        if of_certificate.peek().is_some() && !of_certificate.any(|known| known == (namespace, account)) {
+            return Err(format!(
+                "node.metadata.service_account '{account}' is not in its certificate, which has '{names}'"
+            ));
+        }
         Ok(())
     }
 }
 
-/// Of a SPIFFE id.
-fn namespace_of(name: &str) -> Option<&str> {
+/// What stands after the domain of a SPIFFE id that has a namespace.
+fn path_of(name: &str) -> Option<&str> {
     let (_, path) = name.strip_prefix("spiffe://")?.split_once('/')?;
-    path.strip_prefix("ns/")?.split('/').next()
+    path.strip_prefix("ns/")
+}
+
+fn namespace_of(name: &str) -> Option<&str> {
+    path_of(name)?.split('/').next()
+}
+
+/// With its namespace.
+fn account_of(name: &str) -> Option<(&str, &str)> {
+    path_of(name)?.split_once("/sa/")
 }
 
 #[cfg(test)]
@@ -90,10 +114,13 @@ mod tests {
 
     #[test]
     fn a_node_is_what_its_certificate_says() {
-        let check = |names: &[&str], id: &str, namespace: &str, expected: &str| {
+        let check_as = |names: &[&str], id: &str, namespace: &str, account: &str, expected: &str| {
             let names = names.iter().map(|name| (*name).to_owned()).collect();
-            let found = Shown { names, is_checked: true }.check(id, namespace);
+            let found = Shown { names, is_checked: true }.check(id, namespace, account);
             assert_eq!(found.err().unwrap_or_default(), expected);
+        };
+        let check = |names: &[&str], id: &str, namespace: &str, expected: &str| {
+            check_as(names, id, namespace, "edge", expected);
         };
         check(&["edge-1"], "edge-1", "shop", "");
         check(&["a", "edge-1"], "edge-1", "shop", "");
@@ -109,9 +136,15 @@ mod tests {
         check(&[], "edge-2", "shop", "node.id 'edge-2' is not in its certificate, which has ''");
         let other = format!("node.metadata.namespace 'bank' is not in its certificate, which has '{spiffe}'");
         check(&[spiffe], spiffe, "bank", &other);
+        let other =
+            format!("node.metadata.service_account 'bank' is not in its certificate, which has '{spiffe}'");
+        check_as(&[spiffe], spiffe, "shop", "bank", &other);
+        let shown = |is_checked| Shown { names: vec!["edge-1".to_owned(), spiffe.to_owned()], is_checked };
+        assert_eq!(shown(true).account("shop"), Some("edge"));
+        assert_eq!((shown(true).account("bank"), shown(false).account("shop")), (None, None));
         // A SPIFFE id without a namespace says nothing of it.
         check(&["spiffe://a/edge"], "spiffe://a/edge", "bank", "");
         // Nobody is asked where nobody is checked.
-        assert_eq!(Shown::default().check("anybody", "any"), Ok(()));
+        assert_eq!(Shown::default().check("anybody", "any", "one"), Ok(()));
     }
 }

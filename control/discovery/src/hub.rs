@@ -7,25 +7,30 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
 
 use naru_base::Instant;
-use naru_plan::{Change, Known, Surroundings};
+use naru_plan::{Change, Known, MeshIdentity, Surroundings};
 use naru_xds::discovery::Kind;
 use naru_xds::encode::Unsaid;
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
+use crate::identities::Identities;
 use crate::joining::Joining;
 use crate::node::{Identity, Role};
 use crate::parts::{Before, patch};
 use crate::set::{Shelf, View};
 use crate::stream::Stream;
-use crate::views::{Documents, Led, make_of};
+use crate::views::{Documents, Led, around, make_of};
 
 /// Kinds of nodes at a time. More are told to come again.
 const ROLES_MAX: usize = 10_000;
 /// Of those who are gone again.
 const GONE_MAX: usize = 64;
+/// Between two looks at certificates, however soon or late one is due: the calendar of a machine may be set.
+const RENEWS_EVERY_MIN: Duration = Duration::from_secs(1);
+const RENEWS_EVERY_MAX: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
 pub struct Hub {
@@ -116,6 +121,8 @@ pub(crate) enum Order {
     Make(Role),
     /// Others have joined groups.
     Members,
+    /// Certificates that proxies show to each other.
+    Renew,
 }
 
 /// A poisoned lock is one whose holder has panicked; what it held is whole all the same.
@@ -295,6 +302,9 @@ pub(crate) struct Maker {
     shelf: Shelf,
     known: Option<Known>,
     surroundings: Surroundings,
+    identities: Option<Arc<Identities>>,
+    /// What is in the views of roles.
+    shown: BTreeMap<Role, MeshIdentity>,
     /// Of roles whose views are of the documents that are known, and can be changed in part: from how many virtual hosts
     /// their clusters are led to.
     led: BTreeMap<Role, Led>,
@@ -303,12 +313,13 @@ pub(crate) struct Maker {
 impl Maker {
     pub fn new(hub: Arc<Hub>) -> Maker {
         let (shelf, surroundings) = (Shelf::default(), Surroundings::default());
-        Maker { hub, shelf, known: None, surroundings, led: BTreeMap::new() }
+        let (shown, led) = Default::default();
+        Maker { hub, shelf, known: None, surroundings, identities: None, shown, led }
     }
 
     /// Until nobody can order anything any more.
     pub fn run(mut self, orders: &mpsc::Receiver<Order>) {
-        while let Ok(first) = orders.recv() {
+        while let Ok(first) = self.next(orders) {
             let (mut put, mut wanted, mut joins) = (None, Vec::new(), false);
             // What was put meanwhile counts, and not what was put before it.
             for order in std::iter::once(first).chain(orders.try_iter()) {
@@ -316,6 +327,10 @@ impl Maker {
                     Order::Put(documents, told) => put = Some((documents, told)),
                     Order::Make(role) => wanted.push(role),
                     Order::Members => joins = true,
+                    Order::Renew => {
+                        self.identities.iter().for_each(|identities| identities.forget_due());
+                        wanted = self.all();
+                    }
                 }
             }
             let mut hears = None;
@@ -324,11 +339,11 @@ impl Maker {
                 let mut inner = lock(&self.hub.inner);
                 inner.puts += 1;
                 inner.put_at = Some(self.hub.clock.now());
-                wanted = inner.roles.keys().cloned().collect();
                 drop(inner);
+                wanted = self.all();
                 wanted = self.put(*documents, wanted);
             } else if joins && self.joined() {
-                wanted = lock(&self.hub.inner).roles.keys().cloned().collect();
+                wanted = self.all();
             }
             for role in wanted {
                 self.make(&role);
@@ -341,12 +356,30 @@ impl Maker {
         }
     }
 
+    /// What is ordered next, or that certificates are to be renewed.
+    fn next(&self, orders: &mpsc::Receiver<Order>) -> Result<Order, mpsc::RecvError> {
+        let Some(due) = self.identities.as_ref().and_then(|identities| identities.due_in()) else {
+            return orders.recv();
+        };
+        match orders.recv_timeout(due.clamp(RENEWS_EVERY_MIN, RENEWS_EVERY_MAX)) {
+            Ok(order) => Ok(order),
+            Err(mpsc::RecvTimeoutError::Timeout) => Ok(Order::Renew),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(mpsc::RecvError),
+        }
+    }
+
+    fn all(&self) -> Vec<Role> {
+        lock(&self.hub.inner).roles.keys().cloned().collect()
+    }
+
     /// Takes documents in. Says of which roles the views are still to be made: all but those that were changed in part.
     fn put(&mut self, documents: Documents, roles: Vec<Role>) -> Vec<Role> {
-        let Documents { resources, mut surroundings } = documents;
+        let Documents { resources, mut surroundings, identities } = documents;
         surroundings.members = self.hub.joining.called();
-        let is_around_the_same = self.surroundings == surroundings;
-        self.surroundings = surroundings;
+        let issue_the_same =
+            self.identities.as_ref().map(Arc::as_ptr) == identities.as_ref().map(Arc::as_ptr);
+        let is_around_the_same = issue_the_same && self.surroundings == surroundings;
+        (self.surroundings, self.identities) = (surroundings, identities);
         let mut known = match self.known.take().filter(|_| is_around_the_same) {
             Some(known) => known,
             None => {
@@ -362,6 +395,7 @@ impl Maker {
         // Views of roles that nobody has any more are of older documents.
         let inner = lock(&self.hub.inner);
         self.led.retain(|role, _| inner.roles.contains_key(role));
+        self.shown.retain(|role, _| inner.roles.contains_key(role));
         drop(inner);
         for role in &left {
             self.led.remove(role);
@@ -385,7 +419,12 @@ impl Maker {
             return false;
         };
         let before = Before { view, lost: &given.lost, led };
-        let Some(patch) = patch(change, &self.surroundings, role, &before) else { return false };
+        let around = around(&self.surroundings, self.identities.as_deref(), role);
+        // Another certificate is no part of a change.
+        let around = around.ok().filter(|around| around.identity.as_ref() == self.shown.get(role));
+        let Some(patch) = around.and_then(|around| patch(change, &around, role, &before)) else {
+            return false;
+        };
         let reached = change.size().1;
         self.led.insert(role.clone(), patch.led);
         self.hub.count(|plans| (plans.parts, plans.reached) = (plans.parts + 1, reached));
@@ -402,7 +441,12 @@ impl Maker {
     fn make(&mut self, role: &Role) {
         let Some(known) = &mut self.known else { return };
         let before = self.hub.given(role);
-        let made = known.with_all(|resources| make_of(resources, &self.surroundings, role));
+        let around = around(&self.surroundings, self.identities.as_deref(), role);
+        match around.as_ref().ok().and_then(|around| around.identity.clone()) {
+            Some(identity) => self.shown.insert(role.clone(), identity),
+            None => self.shown.remove(role),
+        };
+        let made = around.and_then(|around| known.with_all(|resources| make_of(resources, &around, role)));
         self.hub.count(|plans| plans.wholes += 1);
         self.led.remove(role);
         let made = made.map(|made| {

@@ -189,6 +189,21 @@ impl Joining {
         }
     }
 
+    /// Who it is to others of the mesh that joins: `account`, or, where that is nobody, whom its group says.
+    pub fn account(&self, wish: &Wish, account: &str) -> Result<Option<String>, End> {
+        let of_group = lock(&self.members).account(&wish.key);
+        match &of_group {
+            Some(of_group) if !account.is_empty() && account != of_group => {
+                let why = format!(
+                    "its service account is '{account}', and that of who joins '{}' is '{of_group}'",
+                    wish.key.group
+                );
+                Err(End::new(Code::PermissionDenied, why))
+            }
+            _ => Ok(of_group),
+        }
+    }
+
     /// A stream of somebody begins; it is over when what is answered is dropped.
     pub fn join(
         hub: &Arc<Hub>,

@@ -11,6 +11,7 @@
 mod door;
 mod node;
 mod set;
+mod identities;
 mod views;
 mod parts;
 mod stream;
@@ -30,6 +31,7 @@ use std::{io, thread};
 
 pub use door::Keys;
 pub use hub::HeldBack;
+pub use identities::Identities;
 pub use members::Connected;
 pub use node::{Part, Role};
 pub use set::{Item, Set, Shelf, View};

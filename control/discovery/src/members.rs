@@ -209,6 +209,11 @@ impl Members {
         Ok(group.labels_of(own))
     }
 
+    /// Who those are to others of the mesh who join a group, where it says it.
+    pub fn account(&self, key: &Key) -> Option<String> {
+        self.group(key)?.account.clone()
+    }
+
     /// Namespaces that have a group of this name.
     pub fn homes_of(&self, group: &str) -> Vec<String> {
         let all = self.groups.iter().flat_map(BTreeMap::keys);

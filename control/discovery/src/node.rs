@@ -11,6 +11,8 @@ use naru_xds::discovery::{Dialect, HOSTS_APART, Node, Struct, UserAgentVersionTy
 
 /// Where a sidecar takes calls, unless it says otherwise.
 const OUTBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15_001);
+/// As in Kubernetes.
+pub const DEFAULT_ACCOUNT: &str = "default";
 /// Of one text that a node says of itself.
 const TEXT_BYTES_MAX: usize = 1_000;
 const LABELS_MAX: usize = 100;
@@ -23,6 +25,8 @@ pub struct Role {
     pub is_by_host: bool,
     pub part: Part,
     pub namespace: String,
+    /// Of its namespace: who it is to others of the mesh. Empty where it has not said it.
+    pub account: String,
     /// In the order of their names.
     pub labels: Vec<(String, String)>,
     pub workload: String,
@@ -76,11 +80,23 @@ pub fn read(node: &Node) -> Result<(Identity, Role), String> {
     let identity = Identity { id: short("id", &node.id)?, agent: short("user_agent_name", &agent)? };
     let namespace = text(metadata, &["namespace", "NAMESPACE"])?;
     let workload = text(metadata, &["workload", "WORKLOAD_NAME"])?.unwrap_or_default();
+    let account = text(metadata, &["service_account", "SERVICE_ACCOUNT"])?;
+    let account = account.unwrap_or_default();
+    let namespace = namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+    for (name, said) in [("namespace", &namespace), ("service_account", &account)] {
+        // They are parts of a SPIFFE id, which nobody is to make longer.
+        if !said.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
+            return Err(format!(
+                "node.metadata.{name}: '{said}' has other characters than a-z, 0-9, -, . and _"
+            ));
+        }
+    }
     let role = Role {
         dialect,
         is_by_host: dialect == Dialect::Naru && node.client_features.iter().any(|said| said == HOSTS_APART),
         part: part(dialect, node, metadata)?,
-        namespace: namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
+        namespace,
+        account,
         labels: labels(metadata)?,
         workload,
     };
@@ -219,6 +235,10 @@ mod tests {
         check(&[("role", text("king"))], "node.metadata.role is 'gateway' or 'sidecar', not 'king'");
         check(&[("role", Value::default())], "node.metadata.role is a text");
         check(&[("gateway_address", text("here"))], "node.metadata.gateway_address: 'here' is no address");
+        let longer = "node.metadata.namespace: 'a/sa/b' has other characters than a-z, 0-9, -, . and _";
+        check(&[("namespace", text("a/sa/b"))], longer);
+        let longer = "node.metadata.service_account: 'a/b' has other characters than a-z, 0-9, -, . and _";
+        check(&[("SERVICE_ACCOUNT", text("a/b"))], longer);
         check(&[("labels", text("a=b"))], "node.metadata.labels is a mapping");
         check(&[("namespace", text(&"n".repeat(1_001)))], "node: namespace has more than 1000 bytes");
     }

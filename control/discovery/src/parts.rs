@@ -12,7 +12,7 @@ use naru_xds::encode::{Unsaid, unsaid};
 
 use crate::node::Role;
 use crate::set::View;
-use crate::views::{Led, around, count, is_its, only_its, said};
+use crate::views::{Led, count, is_its, only_its, said};
 
 /// What a node of a role was given.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ pub(crate) fn patch(
     if !role.is_by_host {
         return None;
     }
-    let mut part = change.plan(&around(surroundings, role), &|gateway| is_its(gateway, role))?;
+    let mut part = change.plan(surroundings, &|gateway| is_its(gateway, role))?;
     only_its(&mut part.before, role);
     only_its(&mut part.after, role);
     let mut led = before.led.clone();
@@ -202,6 +202,7 @@ spec:
             is_by_host: true,
             part,
             namespace: "default".to_owned(),
+            account: "default".to_owned(),
             labels,
             workload: String::new(),
         }

@@ -22,7 +22,7 @@ use crate::body::{Code, End, Out, Responses, pieces};
 use crate::door::{Door, Shown};
 use crate::hub::{Gone, Hub, Proxy, lock};
 use crate::joining::{Joining, Wish};
-use crate::node;
+use crate::node::{self, DEFAULT_ACCOUNT};
 use crate::requests::{Broken, Heard, Requests};
 use crate::stream::{Mode, Stream};
 
@@ -193,7 +193,11 @@ impl Carried {
         // Of a state of the world nobody would know which of them are gone.
         role.is_by_host &= self.mode == Mode::Delta;
         *names = (identity.id.clone(), identity.agent.clone());
-        let checked = self.shown.check(&identity.id, &role.namespace);
+        if role.account.is_empty() {
+            role.account = self.shown.account(&role.namespace).unwrap_or_default().to_owned();
+        }
+        let account = if role.account.is_empty() { DEFAULT_ACCOUNT } else { &role.account };
+        let checked = self.shown.check(&identity.id, &role.namespace, account);
         checked.map_err(|message| End::new(Code::PermissionDenied, message))?;
         // Many that come at once are let in one after another.
         let turn = lock(&self.pace).turn(self.hub.clock.now());
@@ -204,6 +208,11 @@ impl Carried {
         if let Some(wish) = &wish {
             // Who joins a group is a workload with its labels.
             role.labels = self.hub.joining.labels(wish, &own).await?;
+            let account = self.hub.joining.account(wish, &role.account)?;
+            role.account = account.unwrap_or(role.account);
+        }
+        if role.account.is_empty() {
+            DEFAULT_ACCOUNT.clone_into(&mut role.account);
         }
         let following = self.hub.follow(&role);
         let following =

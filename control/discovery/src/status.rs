@@ -45,6 +45,7 @@ fn of_proxy(hub: &Hub, proxy: &Proxy, now: Instant) -> Value {
         "reads": proxy.role.dialect.name(),
         "role": proxy.role.part.name(),
         "namespace": proxy.role.namespace,
+        "service_account": proxy.role.account,
         "labels": Value::Object(labels.collect()),
         "peer": proxy.peer.to_string(),
         "certificate": proxy.shown,

@@ -1,6 +1,7 @@
 //! What is there for one kind of node? Documents become the configuration of one proxy, and that resources.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use naru_plan::{Client, Surroundings, is_of_workload, led_to, plan};
 use naru_resource::{Gateway, Resources};
@@ -8,6 +9,7 @@ use naru_spec::{ClusterName, Config, VirtualHost};
 use naru_xds::discovery::Kind;
 use naru_xds::encode::{Unsaid, resources, resources_by_host, unsaid};
 
+use crate::identities::Identities;
 use crate::node::{Part, Role};
 
 /// Documents without errors, and what is around them.
@@ -16,6 +18,8 @@ pub struct Documents {
     pub resources: Resources,
     /// Whom it is for is said by each node.
     pub surroundings: Surroundings,
+    /// Who issues what proxies show to each other, where anybody asks for that.
+    pub identities: Option<Arc<Identities>>,
 }
 
 /// What a node is given.
@@ -32,10 +36,11 @@ pub(crate) type Led = BTreeMap<String, u32>;
 
 /// `Err` says why it is given nothing: what it would not know of guards something.
 pub fn make(documents: &Documents, role: &Role) -> Result<Made, String> {
-    make_of(&mut documents.resources.clone(), &documents.surroundings, role)
+    let Documents { resources, surroundings, identities } = documents;
+    make_of(&mut resources.clone(), &around(surroundings, identities.as_deref(), role)?, role)
 }
 
-/// The same; the resources are as before when it is done.
+/// The same, of what is [`around`] the role; the resources are as before when it is done.
 pub(crate) fn make_of(
     resources: &mut Resources,
     surroundings: &Surroundings,
@@ -89,7 +94,10 @@ pub(crate) fn count(host: &VirtualHost, led: &mut Led, by: i32) {
 
 /// What it would be if nothing had to be said in words of others.
 pub fn configuration(documents: &Documents, role: &Role) -> Config {
-    let mut config = configuration_of(&mut documents.resources.clone(), &documents.surroundings, role);
+    let Documents { resources, surroundings, identities } = documents;
+    // Without a certificate it is the same.
+    let around = around(surroundings, identities.as_deref(), role).unwrap_or_else(|_| surroundings.clone());
+    let mut config = configuration_of(&mut resources.clone(), &around, role);
     only_its(&mut config, role);
     config
 }
@@ -100,14 +108,20 @@ fn configuration_of(resources: &mut Resources, surroundings: &Surroundings, role
     let all = std::mem::take(&mut resources.gateways);
     resources.gateways = all.iter().filter(|gateway| is_its(gateway, role)).cloned().collect();
     // What is wrong with the documents has been told, and is nothing that would matter.
-    let config = plan(resources, &around(surroundings, role)).config;
+    let config = plan(resources, surroundings).config;
     resources.gateways = all;
     config
 }
 
 /// What is around the documents for a node of a role.
-pub(crate) fn around(surroundings: &Surroundings, role: &Role) -> Surroundings {
+pub(crate) fn around(
+    surroundings: &Surroundings,
+    identities: Option<&Identities>,
+    role: &Role,
+) -> Result<Surroundings, String> {
     let mut surroundings = surroundings.clone();
+    let identity = identities.map(|identities| identities.of(&role.namespace, &role.account)).transpose();
+    surroundings.identity = identity.map_err(|invalid| invalid.to_string())?;
     match &role.part {
         Part::Gateway { address } => {
             surroundings.clients = Vec::new();
@@ -115,7 +129,7 @@ pub(crate) fn around(surroundings: &Surroundings, role: &Role) -> Surroundings {
         }
         Part::Sidecar { .. } | Part::Client => surroundings.clients = vec![client(role)],
     }
-    surroundings
+    Ok(surroundings)
 }
 
 fn client(role: &Role) -> Client {
@@ -191,13 +205,14 @@ spec: {hosts: [a.test], gateways: [outer], http: [{name: outer, match: [{uri: {p
     fn a_gateway_is_given_what_its_labels_have_and_one_without_labels_all_of_it_joined() {
         let texts = Texts { files: vec![("a.yaml".to_owned(), DOCUMENTS.to_owned())] };
         let resources = texts.load().resources;
-        let documents = Documents { resources, surroundings: Surroundings::default() };
+        let documents = Documents { resources, surroundings: Surroundings::default(), identities: None };
         let rules = |labels: &[(&str, &str)]| -> Vec<String> {
             let role = Role {
                 is_by_host: false,
                 dialect: Dialect::Envoy,
                 part: Part::Gateway { address: [0, 0, 0, 0].into() },
                 namespace: "default".to_owned(),
+                account: "default".to_owned(),
                 labels: labels
                     .iter()
                     .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))

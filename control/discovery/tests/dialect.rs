@@ -252,7 +252,7 @@ fn documents(text: &str) -> Documents {
     let planned = naru_plan::plan(&loaded.resources, &surroundings);
     let errors: Vec<_> = planned.problems.iter().filter(|problem| problem.is_error()).collect();
     assert!(errors.is_empty(), "{errors:#?}\n{text}");
-    Documents { resources: loaded.resources, surroundings }
+    Documents { resources: loaded.resources, surroundings, identities: None }
 }
 
 fn roles() -> [Role; 2] {
@@ -261,6 +261,7 @@ fn roles() -> [Role; 2] {
         dialect: Dialect::Naru,
         part,
         namespace: "default".to_owned(),
+        account: "default".to_owned(),
         workload: "web".to_owned(),
         labels: Default::default(),
     };
@@ -321,6 +322,6 @@ fn the_examples_reach_naru_as_they_are_meant() {
     for name in ["bookinfo", "dailyfeed", "maltan", "read-write-groups", "sessions"] {
         let loaded = Texts::read(&[examples.join(name)]).unwrap().load();
         let surroundings = Surroundings { is_strict: true, ..Surroundings::default() };
-        check(&schema, &Documents { resources: loaded.resources, surroundings }, name);
+        check(&schema, &Documents { resources: loaded.resources, surroundings, identities: None }, name);
     }
 }

@@ -19,8 +19,9 @@ use crate::credentials::Credentials;
 use crate::guards::{self, Guards};
 use crate::localities::{self, Labelled};
 use crate::mesh::Mesh;
+use crate::mutual::{self, Mutual};
 use crate::policies::Effective;
-use crate::registry::{Known, Protocol, Source, has_all};
+use crate::registry::{Known, KnownEndpoint, Protocol, Source, has_all};
 use crate::tls;
 
 /// The clusters that somebody leads to, by name.
@@ -102,6 +103,20 @@ impl<'a> Blocks<'a> {
             proxy_protocol: inner.proxy_protocol.or(outer.proxy_protocol),
         }
     }
+
+    /// Without what is between two proxies, where all who are called are processes of this one's own.
+    pub fn between(self, known: &Known, subset: Option<&Subset>, port: u16) -> Blocks<'a> {
+        let mut called = known.endpoints.iter().filter(|endpoint| is_in(endpoint, subset));
+        let mut called =
+            called.by_ref().filter(|one| one.addresses.iter().any(|(number, _)| *number == port)).peekable();
+        let are_processes = called.peek().is_some() && called.all(|endpoint| endpoint.is_process);
+        let tls = self.tls.filter(|tls| !(mutual::is_mutual(tls) && are_processes));
+        Blocks { tls, ..self }
+    }
+}
+
+fn is_in(endpoint: &KnownEndpoint, subset: Option<&Subset>) -> bool {
+    subset.is_none_or(|subset| has_all(&endpoint.labels, &subset.labels))
 }
 
 /// A port of a service that is known, for a caller with these labels who has this effective policy.
@@ -114,8 +129,15 @@ pub(crate) fn build(
     guards: &Guards,
     credentials: &Credentials,
 ) -> Cluster {
+    let blocks = Blocks::effective(effective, subset, port).between(known, subset, port);
+    let blocks = Blocks {
+        pool: blocks.pool.or(effective.mesh.pool),
+        detection: blocks.detection.or(effective.mesh.detection),
+        ..blocks
+    };
+    let is_mutual = blocks.tls.is_some_and(mutual::is_mutual);
     let endpoints = known.endpoints.iter().filter_map(|endpoint| {
-        if !subset.is_none_or(|subset| has_all(&endpoint.labels, &subset.labels)) {
+        if !is_in(endpoint, subset) || is_mutual && endpoint.is_process {
             return None;
         }
         let (_, address) = endpoint.addresses.iter().find(|(number, _)| *number == port)?;
@@ -127,7 +149,6 @@ pub(crate) fn build(
         Some((built, endpoint.labels.as_slice()))
     });
     let mut endpoints: Vec<Labelled<'_>> = endpoints.collect();
-    let blocks = Blocks::effective(effective, subset, port);
     let locality = blocks.balancer.and_then(|balancer| balancer.locality_lb_setting.as_ref());
     // What a DestinationRule says goes before what the Service says.
     let near = known.distribution.filter(|_| locality.is_none());
@@ -164,7 +185,7 @@ pub(crate) fn build(
     cluster.limits.tcp_keepalive = effective.mesh.tcp_keepalive.map(keepalive);
     cluster.load_balancing = balancing::settings(blocks.balancer);
     cluster.load_balancing.weighs_localities = weighs_localities;
-    apply(&mut cluster, known, blocks);
+    apply(&mut cluster, known, blocks, effective.mesh.mutual);
     credentials.apply(&mut cluster, blocks.tls);
     guards.apply(&mut cluster, known, port, subset_name);
     if is_on_demand {
@@ -198,7 +219,7 @@ pub(crate) fn empty(host: &str, port: u16, subset: Option<&str>) -> Cluster {
     Cluster::new(name(host, port, subset), Discovery::Static, Vec::new())
 }
 
-fn apply(cluster: &mut Cluster, known: &Known, blocks: Blocks<'_>) {
+fn apply(cluster: &mut Cluster, known: &Known, blocks: Blocks<'_>, mutual: Mutual<'_>) {
     if let Some(said) = blocks.proxy_protocol {
         let is_2 = said.version.as_ref().is_some_and(|version| version.value == "V2");
         cluster.proxy_protocol = Some(if is_2 { ProxyVersion::V2 } else { ProxyVersion::V1 });
@@ -215,7 +236,12 @@ fn apply(cluster: &mut Cluster, known: &Known, blocks: Blocks<'_>) {
         cluster.guard.outlier_detection = Some(guards::detection(detection));
     }
     cluster.limits.normal.retries = retry_limit(&blocks);
-    cluster.tls = blocks.tls.and_then(|tls| tls::upstream(tls, &known.host, &known.names));
+    cluster.tls = blocks.tls.filter(|tls| tls::is_of_upstream(tls)).map(|tls| {
+        if mutual::is_mutual(tls) {
+            return mutual.upstream(tls, &cluster.name, known);
+        }
+        tls::upstream(tls, known)
+    });
     if cluster.tls.is_some() && cluster.protocol == UpstreamProtocol::Downstream {
         cluster.protocol = UpstreamProtocol::Alpn;
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use naru_resource::destination_rule::{ClientTls, ClientTlsMode, TrafficPolicy};
-use naru_resource::{Place, Resources};
+use naru_resource::{DestinationRule, Place, Resources};
 use naru_spec::{Certificate, Cluster, DataSource, Path, code};
 
 use crate::findings::Findings;
@@ -29,18 +29,10 @@ impl Credentials {
     pub fn of(resources: &Resources, findings: &mut Findings<'_>) -> Credentials {
         let mut credentials = Credentials::default();
         for rule in &resources.destination_rules {
-            let namespace = rule.meta.namespace();
-            let whole =
-                rule.spec.traffic_policy.iter().map(|policy| (policy, "spec.trafficPolicy".to_owned()));
-            let subsets = rule.spec.subsets.iter().enumerate().filter_map(|(at, subset)| {
-                Some((subset.traffic_policy.as_ref()?, format!("spec.subsets[{at}].trafficPolicy")))
-            });
-            for (policy, path) in whole.chain(subsets) {
-                for (tls, path) in blocks(policy, &path) {
-                    let path = Path::ROOT.field(&path);
-                    if let Some(credential) = read(tls, namespace, resources, &path, findings) {
-                        credentials.0.insert(tls.place, credential);
-                    }
+            for (tls, path) in blocks(rule) {
+                let path = Path::ROOT.field(&path);
+                if let Some(credential) = read(tls, rule.meta.namespace(), resources, &path, findings) {
+                    credentials.0.insert(tls.place, credential);
                 }
             }
         }
@@ -60,8 +52,16 @@ impl Credentials {
     }
 }
 
-/// The blocks of TLS of a policy, each with its path.
-fn blocks<'a>(policy: &'a TrafficPolicy, path: &str) -> Vec<(&'a ClientTls, String)> {
+/// The blocks of TLS of a rule, each with its path.
+pub(crate) fn blocks(rule: &DestinationRule) -> Vec<(&ClientTls, String)> {
+    let whole = rule.spec.traffic_policy.iter().map(|policy| (policy, "spec.trafficPolicy".to_owned()));
+    let subsets = rule.spec.subsets.iter().enumerate().filter_map(|(at, subset)| {
+        Some((subset.traffic_policy.as_ref()?, format!("spec.subsets[{at}].trafficPolicy")))
+    });
+    whole.chain(subsets).flat_map(|(policy, path)| of_policy(policy, &path)).collect()
+}
+
+fn of_policy<'a>(policy: &'a TrafficPolicy, path: &str) -> Vec<(&'a ClientTls, String)> {
     let whole = policy.tls.iter().map(|tls| (tls, format!("{path}.tls")));
     let ports = policy.port_level_settings.iter().enumerate();
     let ports = ports

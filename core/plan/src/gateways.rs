@@ -18,6 +18,7 @@ use crate::gateway_api;
 use crate::http3;
 use crate::identity::Guards;
 use crate::mesh;
+use crate::mutual::Mutual;
 use crate::names::{common, is_exported};
 use crate::registry::{Known, plain, port_number};
 use crate::routes::{Context, Routes, catches_all, is_for_all};
@@ -78,6 +79,7 @@ pub(crate) fn listeners(
     findings: &mut Findings<'_>,
 ) {
     let mut by_address: BTreeMap<SocketAddr, Vec<Ready<'_>>> = BTreeMap::new();
+    let mutual = routes.mesh().clusters.mutual;
     for gateway in &resources.gateways {
         let servers = Path::ROOT.field("spec.servers");
         if gateway.spec.servers.is_empty() {
@@ -86,7 +88,8 @@ pub(crate) fn listeners(
         let mut has_https = false;
         for (at, server) in gateway.spec.servers.iter().enumerate() {
             let path = servers.at(at);
-            let Some((address, ready)) = read(gateway, server, surroundings, resources, &path, findings)
+            let Some((address, ready)) =
+                read(gateway, server, surroundings, mutual, resources, &path, findings)
             else {
                 continue;
             };
@@ -278,6 +281,7 @@ fn read<'a>(
     gateway: &'a Gateway,
     server: &'a Server,
     surroundings: &Surroundings,
+    mutual: Mutual<'_>,
     resources: &Resources,
     path: &Path<'_>,
     findings: &mut Findings<'_>,
@@ -358,7 +362,8 @@ fn read<'a>(
             let issuer = acme::issuer_of(gateway, resources);
             let issued = issuer.map(|issuer| acme::certificate(issuer, surroundings));
             let namespace = gateway.meta.namespace();
-            Some(tls::downstream(tls, namespace, issued, resources, &path.field("tls"), findings)?)
+            let path = path.field("tls");
+            Some(tls::downstream(tls, namespace, issued, mutual, resources, &path, findings)?)
         }
         (None, true) => {
             let message =

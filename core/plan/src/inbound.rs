@@ -15,13 +15,14 @@ use naru_resource::{Place, Resources, Sidecar, Text};
 use naru_spec::{
     Action, Address, ClientCertDetails, Cluster, ClusterChoice, ClusterLimits, Discovery, Domain,
     DownstreamTls, Endpoint, FilterChain, Forward, ForwardClientCert, Http, Listener, Match, Path,
-    RouteTable, Rule, ServerHeader, Severity, TcpProxy, TlsRequirement, Upgrades, UpstreamProtocol,
-    VirtualHost, code,
+    RouteTable, Rule, ServerHeader, Severity, TcpProxy, TlsRequirement, Transport, Upgrades,
+    UpstreamProtocol, VirtualHost, code,
 };
 
 use crate::clusters::{self, Blocks, Clusters};
 use crate::findings::Findings;
 use crate::identity::Guards;
+use crate::mutual::{self, Mutual};
 use crate::names::fqdn;
 use crate::policies::check_pool;
 use crate::registry::{has_all, port_number};
@@ -149,6 +150,7 @@ pub(crate) fn listeners(
 ) -> Clusters {
     let mut clusters = Clusters::new();
     let mut quiet = routes.quiet();
+    let takes_mutual = mutual::is_called_for(routes.resources);
     for client in &surroundings.clients {
         let (Some(here), Some(sidecar)) = (client.inbound, sidecars.of_workload(client)) else { continue };
         let gate = guards.gate_before(client, &quiet);
@@ -167,11 +169,27 @@ pub(crate) fn listeners(
             let mut chain = chain(ingress, &cluster, origin, surroundings, routes);
             chain.tls = tls;
             chain.http.gate = gate.clone();
-            listeners.push(Listener::new(name(client, ingress.port), *address, vec![chain]));
+            let is_either = takes_mutual && ingress.said.tls.is_none() && ingress.speaks != Speaks::Tcp;
+            let mutual = is_either.then(|| mutual_of(&mut chain, routes.mesh().clusters.mutual));
+            let chains = mutual.into_iter().chain([chain]).collect();
+            listeners.push(Listener::new(name(client, ingress.port), *address, chains));
             clusters.insert(cluster.name.clone(), cluster);
         }
     }
     clusters
+}
+
+/// For who calls as one proxy calls another, beside who does not: Istio's `PERMISSIVE`. Bytes that are no requests come
+/// as they are, as who waits for the other to begin would wait for a handshake.
+fn mutual_of(plain: &mut FilterChain, mutual: Mutual<'_>) -> FilterChain {
+    let chain = FilterChain {
+        name: "mutual".to_owned(),
+        transport: Transport::Tls,
+        tls: Some(mutual.downstream()),
+        ..plain.clone()
+    };
+    plain.transport = Transport::Plain;
+    chain
 }
 
 impl Behind {
@@ -406,7 +424,8 @@ fn server(
         findings.error(code::INVALID_VALUE, place, &path.field("mode"), message, "as in Istio");
         return None;
     }
-    let made = tls::downstream(tls, sidecar.meta.namespace(), None, resources, &path, findings)?;
+    let namespace = sidecar.meta.namespace();
+    let made = tls::downstream(tls, namespace, None, Mutual::default(), resources, &path, findings)?;
     // Nobody knows what is spoken inside.
     let alpn = if ingress.speaks == Speaks::Tcp { Vec::new() } else { made.alpn };
     Some(DownstreamTls { alpn, ..made })

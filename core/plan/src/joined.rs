@@ -59,6 +59,8 @@ pub struct Group {
     /// Of all who join it.
     pub labels: Vec<(String, String)>,
     pub probe: Option<GroupProbe>,
+    /// Who all of them are to others of the mesh, where the template says it.
+    pub account: Option<String>,
 }
 
 impl Group {
@@ -103,6 +105,7 @@ pub fn groups(resources: &Resources) -> Vec<Group> {
         name: group.meta.name.value.clone(),
         labels: plain(&labels(group)),
         probe: group.spec.probe.as_ref().and_then(|written| probe(written, &mut quiet)),
+        account: account(group),
     };
     first.map(group).collect()
 }
@@ -154,6 +157,11 @@ fn entry(member: &Member, group: &WorkloadGroup) -> Option<WorkloadEntry> {
         ..group.meta.clone()
     };
     Some(WorkloadEntry { place: group.place, meta, spec })
+}
+
+fn account(group: &WorkloadGroup) -> Option<String> {
+    let said = group.spec.template.as_ref()?.service_account.as_ref()?;
+    Some(said.value.clone()).filter(|said| !said.is_empty())
 }
 
 /// Of `metadata`, over those of the template.

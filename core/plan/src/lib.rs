@@ -51,6 +51,7 @@ mod localities;
 mod guards;
 mod reach;
 mod policies;
+mod mutual;
 mod tls;
 mod acme;
 mod sessions;
@@ -89,6 +90,7 @@ pub use again::{Change, ChangedHost, Known, Part, led_to};
 pub use gateway_api::{CONTROLLER, Condition, ListenerStatus, ParentName, ParentStatus, Status, statuses};
 pub use identity::file_of;
 pub use joined::{Group, GroupProbe, GroupProbeKind, Member, groups};
+pub use mutual::{GivenAuthority, MeshAuthority, MeshIdentity, mesh_authority, mesh_authority_place};
 pub use names::fqdn;
 pub use pretended::pretended;
 pub use process::{Limits, Probe, ProbeKind, Process, ProcessPort, processes};
@@ -109,6 +111,8 @@ pub struct Surroundings {
     pub access_log: Vec<AccessLog>,
     /// Certificates that were issued to us.
     pub issued: Vec<AcmeIssued>,
+    /// What is shown to other proxies of the mesh.
+    pub identity: Option<MeshIdentity>,
     /// What is proved to issuers right now.
     pub answers: Vec<AcmeAnswer>,
     /// A host that nobody defines is an error also where nothing defines any.
@@ -128,6 +132,7 @@ impl Default for Surroundings {
             members: Vec::new(),
             access_log: Vec::new(),
             issued: Vec::new(),
+            identity: None,
             answers: Vec::new(),
             is_strict: false,
             overload: None,
@@ -211,7 +216,8 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     let once = settled.without(&repeated);
     let expanded = gateway_api::expand(&once, &mut findings);
     let resources: &Resources = &expanded;
-    let mesh = Mesh::of(resources, &mut findings);
+    let mesh = Mesh::of(resources, surroundings.identity.as_ref(), &mut findings);
+    mutual::check(resources, &mut findings);
     let registry = Registry::of(resources, &mesh, &surroundings.instances, &mut findings);
     let policies = Policies::of(resources, &registry, mesh, surroundings.is_strict, &mut findings);
     process::check(resources, &mut findings);

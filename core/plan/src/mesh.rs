@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use naru_resource::destination_rule::{H2Upgrade, LocalityLoadBalancer, TcpKeepalive};
+use naru_resource::destination_rule::{
+    ConnectionPool, H2Upgrade, LocalityLoadBalancer, OutlierDetection, TcpKeepalive,
+};
 use naru_resource::mesh_config::{GatewayTopology, MeshConfig, Normalization};
 use naru_resource::sidecar::OutboundMode;
 use naru_resource::virtual_service::HttpRetry;
@@ -16,6 +18,8 @@ use naru_spec::{
 };
 
 use crate::findings::Findings;
+use crate::mutual::{MeshIdentity, Mutual};
+use crate::policies::{check_detection, check_pool};
 use crate::recovery::retry_of;
 use crate::sidecars::mode_of;
 
@@ -52,6 +56,10 @@ pub(crate) struct OfClusters<'a> {
     pub tcp_keepalive: Option<&'a TcpKeepalive>,
     pub upgrades_to_http2: bool,
     pub dns: DnsSettings,
+    pub mutual: Mutual<'a>,
+    /// Where no rule says anything of it.
+    pub pool: Option<&'a ConnectionPool>,
+    pub detection: Option<&'a OutlierDetection>,
 }
 
 impl Default for OfClusters<'_> {
@@ -62,6 +70,9 @@ impl Default for OfClusters<'_> {
             tcp_keepalive: None,
             upgrades_to_http2: false,
             dns: DnsSettings::default(),
+            mutual: Mutual::default(),
+            pool: None,
+            detection: None,
         }
     }
 }
@@ -97,12 +108,20 @@ impl Default for Mesh<'_> {
 }
 
 impl<'a> Mesh<'a> {
-    pub fn of(resources: &'a Resources, findings: &mut Findings<'_>) -> Mesh<'a> {
+    /// `identity` is what this proxy shows to others.
+    pub fn of(
+        resources: &'a Resources,
+        identity: Option<&'a MeshIdentity>,
+        findings: &mut Findings<'_>,
+    ) -> Mesh<'a> {
         let mut mesh = Mesh::default();
         let mut said = Said { configs: &resources.mesh_configs, findings };
         if let Some(namespace) = said.of("rootNamespace", |config| placed(&config.root_namespace)) {
             mesh.root_namespace = namespace;
         }
+        let domain = said.of("trustDomain", |config| placed(&config.trust_domain));
+        let aliases = said.list("trustDomainAliases", |config| &config.trust_domain_aliases);
+        mesh.clusters.mutual = Mutual::new(identity, domain, aliases);
         let policy = said.of("outboundTrafficPolicy", |config| {
             config.outbound_traffic_policy.as_ref().map(|policy| (policy, policy.place))
         });
@@ -128,6 +147,21 @@ impl<'a> Mesh<'a> {
         clusters.locality = said.of("localityLbSetting", |config| {
             config.locality_lb_setting.as_ref().map(|setting| (setting, setting.place))
         });
+        clusters.pool = said.of("defaultTrafficPolicy.connectionPool", |config| {
+            let pool = config.default_traffic_policy.as_ref()?.connection_pool.as_ref()?;
+            Some((pool, pool.place))
+        });
+        clusters.detection = said.of("defaultTrafficPolicy.outlierDetection", |config| {
+            let detection = config.default_traffic_policy.as_ref()?.outlier_detection.as_ref()?;
+            Some((detection, detection.place))
+        });
+        let path = Path::ROOT.field("defaultTrafficPolicy");
+        if let Some(pool) = clusters.pool {
+            check_pool(pool, &path.field("connectionPool"), said.findings);
+        }
+        if let Some(detection) = clusters.detection {
+            check_detection(detection, &path, said.findings);
+        }
         if let Some(timeout) = said.of("connectTimeout", |config| scalar(&config.connect_timeout)) {
             clusters.connect_timeout = timeout;
         }

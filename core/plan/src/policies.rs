@@ -396,7 +396,7 @@ pub(crate) fn check_pool(pool: &ConnectionPool, path: &Path<'_>, findings: &mut 
     }
 }
 
-fn check_detection(detection: &OutlierDetection, path: &Path<'_>, findings: &mut Findings<'_>) {
+pub(crate) fn check_detection(detection: &OutlierDetection, path: &Path<'_>, findings: &mut Findings<'_>) {
     const MOST: i64 = u32::MAX as i64;
     let of = path.field("outlierDetection");
     within(&detection.max_ejection_percent, 0, 100, &of, "maxEjectionPercent", findings);

@@ -15,6 +15,7 @@ use crate::balancing::is_passthrough;
 use crate::clusters::Blocks;
 use crate::findings::Findings;
 use crate::guards;
+use crate::mutual;
 use crate::policies::Effective;
 use crate::registry::{Known, has_all};
 use crate::routes::Routes;
@@ -58,6 +59,7 @@ impl Routes<'_> {
 
     fn check_rule(&mut self, rule: &DestinationRule, fitting: &[&Known], findings: &mut Findings<'_>) {
         let spec = &rule.spec;
+        mutual::note_processes(rule, fitting, findings);
         let whole = spec.traffic_policy.as_ref();
         let mut detections = Detections::default();
         if let Some(policy) = whole {
@@ -79,7 +81,8 @@ impl Routes<'_> {
                     let is_on_demand = known.brings_endpoints(is_passthrough(blocks.balancer));
                     note(&blocks, is_on_demand, &mut self.account);
                     let subset_name = subset.map(|subset| subset.name.as_str());
-                    let has_tls = blocks.tls.is_some_and(crate::tls::is_of_upstream);
+                    let between = blocks.between(known, subset, port.number);
+                    let has_tls = between.tls.is_some_and(crate::tls::is_of_upstream);
                     let port = port.number;
                     let cell = Cell { known, port, subset: subset_name, is_on_demand, has_tls };
                     self.note_cell(&cell, findings);

@@ -72,6 +72,24 @@ pub(crate) struct KnownEndpoint {
     pub locality: Locality,
     /// By the number of the service's port.
     pub addresses: Vec<(u16, Address)>,
+    /// It is of this machine's own, and no other proxy stands before it.
+    pub is_process: bool,
+    /// Of its namespace, where a document says it.
+    pub account: Option<String>,
+}
+
+impl KnownEndpoint {
+    /// Of which nothing else is known.
+    fn at(addresses: Vec<(u16, Address)>) -> KnownEndpoint {
+        let (labels, locality) = Default::default();
+        KnownEndpoint { labels, weight: 1, locality, addresses, is_process: false, account: None }
+    }
+
+    fn process(reached: &Reached<'_>, addresses: Vec<(u16, Address)>) -> KnownEndpoint {
+        let labels = reached.instance.labels.clone();
+        let locality = localities::of_labels(&labels);
+        KnownEndpoint { labels, locality, is_process: true, ..KnownEndpoint::at(addresses) }
+    }
 }
 
 /// How endpoints are found.
@@ -193,12 +211,8 @@ impl Known {
         }
         let is_looked_up = self.source == Source::OnDemand;
         if is_looked_up {
-            endpoints = vec![KnownEndpoint {
-                labels: Vec::new(),
-                weight: 1,
-                locality: Locality::default(),
-                addresses: self.ports.iter().map(|port| (port.number, name(port.number))).collect(),
-            }];
+            let addresses = self.ports.iter().map(|port| (port.number, name(port.number)));
+            endpoints = vec![KnownEndpoint::at(addresses.collect())];
         }
         Known {
             host: host.to_owned(),
@@ -466,12 +480,7 @@ fn of_service(
         source = Source::Dns;
         let address = |port: u16| Address::Name { host: external.value.clone(), port };
         let addresses = ports.iter().map(|(port, _)| (port.number, address(port.number))).collect();
-        endpoints.push(KnownEndpoint {
-            labels: Vec::new(),
-            weight: 1,
-            locality: Locality::default(),
-            addresses,
-        });
+        endpoints.push(KnownEndpoint::at(addresses));
     }
     let selector = &service.spec.selector;
     let mut selected = Vec::new();
@@ -574,13 +583,7 @@ fn of_instance(reached: &Reached<'_>, ports: &[(KnownPort, &ServicePort)]) -> Kn
         };
         Some((port.number, found?.clone()))
     });
-    let labels = &reached.instance.labels;
-    KnownEndpoint {
-        labels: labels.clone(),
-        weight: 1,
-        locality: localities::of_labels(labels),
-        addresses: addresses.collect(),
-    }
+    KnownEndpoint::process(reached, addresses.collect())
 }
 
 /// A WorkloadEntry that a Service selects, as in Istio: its own word for a port goes before the Service's. One without an
@@ -624,12 +627,7 @@ fn of_endpoints(
             let named = named.iter().find(|(name, _)| name.unwrap_or("") == port.name)?;
             Some((port.number, Address::Socket(SocketAddr::new(address, u16::try_from(named.1).ok()?))))
         });
-        found.push(KnownEndpoint {
-            labels: Vec::new(),
-            weight: 1,
-            locality: Locality::default(),
-            addresses: addresses.collect(),
-        });
+        found.push(KnownEndpoint::at(addresses.collect()));
     };
     let is_ours = |meta: &naru_resource::Meta| meta.namespace() == service.meta.namespace();
     for endpoints in &resources.endpoints {
@@ -735,13 +733,7 @@ fn of_entry(
         endpoints.extend(instances.iter().filter(selects).map(|reached| {
             let address =
                 |(port, target): &(KnownPort, u16)| Some((port.number, reached.numbered(*target)?.clone()));
-            let labels = &reached.instance.labels;
-            KnownEndpoint {
-                labels: labels.clone(),
-                weight: 1,
-                locality: localities::of_labels(labels),
-                addresses: ports.iter().filter_map(address).collect(),
-            }
+            KnownEndpoint::process(reached, ports.iter().filter_map(address).collect())
         }));
     }
     let addresses = addresses_of(entry, findings);
@@ -750,12 +742,7 @@ fn of_entry(
         if endpoints.is_empty() && matches!(source, Source::Dns | Source::DnsFirst) {
             let address = |port: u16| Address::Name { host: host.value.clone(), port };
             let addresses = ports.iter().map(|(port, target)| (port.number, address(*target))).collect();
-            endpoints.push(KnownEndpoint {
-                labels: Vec::new(),
-                weight: 1,
-                locality: Locality::default(),
-                addresses,
-            });
+            endpoints.push(KnownEndpoint::at(addresses));
         }
         Known {
             host: host.to_ascii_lowercase(),
@@ -832,13 +819,9 @@ pub(crate) fn of_workload(
         findings.error(code::INVALID_VALUE, host.place, &path.field("address"), message, hint);
         return None;
     }
-    for (said, field) in [(&endpoint.network, "network"), (&endpoint.service_account, "serviceAccount")] {
-        if let Some(said) = said {
-            let message = format!(
-                "naru does not act on '{field}' of an endpoint: it is called by its address, without mutual TLS"
-            );
-            findings.warning(code::NOT_YET, said.place, &path.field(field), message, "");
-        }
+    if let Some(said) = &endpoint.network {
+        let message = "naru does not act on 'network' of an endpoint: it is called by its address";
+        findings.warning(code::NOT_YET, said.place, &path.field("network"), message, "");
     }
     let weight = match endpoint.weight.as_ref().map(|weight| u32::try_from(weight.value)) {
         None => 1,
@@ -866,7 +849,8 @@ pub(crate) fn of_workload(
         Some(written) => localities::read(written, '/'),
         None => localities::of_labels(&labels),
     };
-    Some(KnownEndpoint { labels, weight, locality, addresses: addresses.collect() })
+    let account = endpoint.service_account.as_ref().map(|account| account.value.clone());
+    Some(KnownEndpoint { labels, weight, locality, account, ..KnownEndpoint::at(addresses.collect()) })
 }
 
 /// 1 to 65535; anything else is told.

@@ -10,6 +10,8 @@ use naru_spec::{
 
 use crate::findings::Findings;
 use crate::mesh::ROOT_NAMESPACE;
+use crate::mutual::{self, Mutual};
+use crate::registry::Known;
 
 /// Where the system keeps the authorities that it trusts; Istio's `system` too.
 pub(crate) const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -19,6 +21,7 @@ pub(crate) fn downstream(
     tls: &ServerTls,
     namespace: &str,
     issued: Option<Certificate>,
+    mutual: Mutual<'_>,
     resources: &Resources,
     path: &Path<'_>,
     findings: &mut Findings<'_>,
@@ -26,14 +29,24 @@ pub(crate) fn downstream(
     let mode = tls.mode.as_ref().map_or(ServerTlsMode::Passthrough, |mode| mode.value);
     let mode_place = tls.mode.as_ref().map_or(tls.place, |mode| mode.place);
     match mode {
-        ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {}
-        ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough | ServerTlsMode::IstioMutual => {
-            let message = "naru serves TLS with mode SIMPLE, MUTUAL, OPTIONAL_MUTUAL, PASSTHROUGH or AUTO_PASSTHROUGH only, yet";
-            findings.error(code::UNSUPPORTED_FIELD, mode_place, &path.field("mode"), message, "");
+        ServerTlsMode::Simple
+        | ServerTlsMode::Mutual
+        | ServerTlsMode::OptionalMutual
+        | ServerTlsMode::IstioMutual => {}
+        ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough => {
+            let message = "TLS that ends here has mode SIMPLE, MUTUAL, OPTIONAL_MUTUAL or ISTIO_MUTUAL";
+            findings.error(code::INVALID_VALUE, mode_place, &path.field("mode"), message, "");
             return None;
         }
     }
-    let Shown { mut certificates, trusted_ca, crl } = shown(tls, namespace, resources, path, findings);
+    let Shown { mut certificates, trusted_ca, crl } = match mode {
+        ServerTlsMode::IstioMutual => {
+            mutual::check_server(tls, path, findings);
+            let (certificate, authorities) = mutual.identity();
+            Shown { certificates: vec![certificate], trusted_ca: Some(authorities), crl: None }
+        }
+        _ => shown(tls, namespace, resources, path, findings),
+    };
     let has_own = tls.credential_name.is_some() || !tls.credential_names.is_empty();
     if certificates.is_empty() && !has_own {
         certificates.extend(issued);
@@ -44,7 +57,10 @@ pub(crate) fn downstream(
         return None;
     }
     let is_checked = mode != ServerTlsMode::Simple;
-    let peer = peer(tls, crl, is_checked, path, findings);
+    let mut peer = peer(tls, crl, is_checked, path, findings);
+    if mode == ServerTlsMode::IstioMutual && peer.names.is_empty() {
+        peer.names = mutual.anybody();
+    }
     if is_checked && trusted_ca.is_none() && !peer.is_pinned() {
         let hint = "say caCertificates, or ca.crt in the Secret";
         let message = "clients cannot be checked without authorities";
@@ -70,7 +86,7 @@ pub(crate) fn downstream(
         version_max,
         offered: offered(&tls.cipher_suites, version_min, path, findings),
         trusted_ca: trusted_ca.filter(|_| is_checked),
-        require_client_certificate: mode == ServerTlsMode::Mutual,
+        require_client_certificate: matches!(mode, ServerTlsMode::Mutual | ServerTlsMode::IstioMutual),
         peer,
         ..DownstreamTls::new(certificates)
     })
@@ -261,18 +277,15 @@ fn version(
 
 /// Whether a DestinationRule asks for TLS that naru speaks.
 pub(crate) fn is_of_upstream(tls: &ClientTls) -> bool {
-    let mode = tls.mode.as_ref().map(|mode| mode.value);
-    matches!(mode, Some(ClientTlsMode::Simple | ClientTlsMode::Mutual))
+    tls.mode.as_ref().is_some_and(|mode| mode.value != ClientTlsMode::Disable)
 }
 
-/// Of a DestinationRule; `host` is what the service is called, `of_service` what its certificates say where the rule
-/// says nothing of that.
-pub(crate) fn upstream(tls: &ClientTls, host: &str, of_service: &[Text]) -> Option<UpstreamTls> {
-    if !is_of_upstream(tls) {
-        return None;
-    }
+/// Of a DestinationRule, with certificates of somebody's own. Where it does not say what those of the service say, the
+/// service does, or what it is called.
+pub(crate) fn upstream(tls: &ClientTls, known: &Known) -> UpstreamTls {
+    let Known { host, names: of_service, .. } = known;
     let is_verified = !tls.insecure_skip_verify.as_ref().is_some_and(|skip| skip.value);
-    let sni = tls.sni.as_ref().map_or_else(|| host.to_owned(), |sni| sni.value.clone());
+    let sni = tls.sni.as_ref().map_or_else(|| host.clone(), |sni| sni.value.clone());
     let trusted_ca = is_verified.then(|| {
         let own = tls.ca_certificates.as_ref().filter(|path| path.value != "system");
         own.map_or_else(|| DataSource::File(SYSTEM_AUTHORITIES.to_owned()), file)
@@ -283,7 +296,7 @@ pub(crate) fn upstream(tls: &ClientTls, host: &str, of_service: &[Text]) -> Opti
         names.push(SanMatch::any_kind(StringMatch::exact(sni.clone())));
     }
     let peer = PeerTests { names, crl: tls.ca_crl.as_ref().map(file), ..PeerTests::default() };
-    Some(UpstreamTls {
+    UpstreamTls {
         certificate: match (&tls.client_certificate, &tls.private_key) {
             (Some(chain), Some(key)) => Some(Certificate::new(file(chain), file(key))),
             _ => None,
@@ -292,16 +305,14 @@ pub(crate) fn upstream(tls: &ClientTls, host: &str, of_service: &[Text]) -> Opti
         trusted_ca,
         peer: if is_verified { peer } else { PeerTests::default() },
         ..UpstreamTls::default()
-    })
+    }
 }
 
 /// What such a policy says that cannot be.
 pub(crate) fn check_upstream(tls: &ClientTls, path: &Path<'_>, findings: &mut Findings<'_>) {
     let mode = tls.mode.as_ref().map_or(ClientTlsMode::Disable, |mode| mode.value);
-    let mode_place = tls.mode.as_ref().map_or(tls.place, |mode| mode.place);
     if mode == ClientTlsMode::IstioMutual {
-        let message = "naru does not act on ISTIO_MUTUAL yet: calls go on in plain text";
-        findings.warning(code::NOT_YET, mode_place, &path.field("mode"), message, "");
+        return mutual::check_call(tls, path, findings);
     }
     if mode == ClientTlsMode::Mutual && tls.credential_name.is_none() {
         for (value, name) in

@@ -237,7 +237,6 @@ spec: {{hosts: ['*'], gateways: [gate], http: [{{route: [{{destination: {{host: 
         told,
         [
             "warning[not-yet] spec.meshConfig.defaultConfig.concurrency: naru does not act on 'concurrency' of proxies",
-            "warning[not-yet] spec.meshConfig.trustDomain: naru does not act on 'trustDomain' of a mesh",
             "note[elsewhere] spec.hosts: requests for 'a.shop.svc.cluster.local' all go to other hosts",
         ]
     );
@@ -285,6 +284,44 @@ spec: {connectTimeout: 1s, accessLogFile: '', accessLogFormat: '%START_TIME%'}
         let wanted = format!("error[conflict] {field}: '{field}' of the mesh is said twice");
         assert!(told.contains(&wanted), "{told:?}");
     }
+}
+
+#[test]
+fn services_have_the_policy_of_the_mesh_where_no_rule_says_otherwise() {
+    let mesh = "apiVersion: naru.dev/v1alpha1
+kind: MeshConfig
+metadata: {name: mesh}
+spec:
+  defaultTrafficPolicy:
+    connectionPool: {http: {http1MaxPendingRequests: 7}}
+    outlierDetection: {consecutive5xxErrors: 9}
+";
+    let rule = "---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: a, namespace: shop}
+spec: {host: a, trafficPolicy: {connectionPool: {tcp: {maxConnections: 5}}}}
+";
+    let found = |documents: &str| {
+        let (config, told) = planned(documents, "shop");
+        assert_eq!(told, [RANGE]);
+        let of = |name: &str| {
+            let cluster = config.clusters.iter().find(|cluster| cluster.name.contains(name)).unwrap();
+            let (limits, detection) = (&cluster.limits.normal, cluster.guard.outlier_detection.as_ref());
+            (limits.pending_max, limits.connections_max, detection.unwrap().consecutive_5xx)
+        };
+        (of("|80||a.shop"), of("|80||b.other"))
+    };
+    let most = naru_spec::ClusterLimits::istio().normal;
+    let default = (7, most.connections_max, 9);
+    assert_eq!(found(mesh), (default, default));
+    // A block is whole.
+    let own = (most.pending_max, 5, 9);
+    assert_eq!(found(&format!("{mesh}{rule}")), (own, default));
+    let wrong = mesh.replace("consecutive5xxErrors: 9", "maxEjectionPercent: 101");
+    let (_, told) = planned(&wrong, "shop");
+    let range = "defaultTrafficPolicy.outlierDetection.maxEjectionPercent: 101 is out of range";
+    assert!(told.iter().any(|line| line.contains(range)), "{told:?}");
 }
 
 #[test]

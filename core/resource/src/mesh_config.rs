@@ -1,6 +1,8 @@
 //! What holds for all of a mesh: Istio's `MeshConfig`, as a document of its own or in one of Istio's.
 
-use crate::destination_rule::{H2Upgrade, LocalityLoadBalancer, TcpKeepalive};
+use crate::destination_rule::{
+    ConnectionPool, H2Upgrade, LocalityLoadBalancer, OutlierDetection, TcpKeepalive,
+};
 use crate::sidecar::OutboundTrafficPolicy;
 use crate::virtual_service::HttpRetry;
 use crate::{Flag, Number, Place, Placed, Seconds, Text, Texts};
@@ -9,9 +11,12 @@ objects! {
     MeshConfig {
         extension_providers: Vec<ExtensionProvider>,
         root_namespace: Option<Text>,
+        trust_domain: Option<Text>,
+        trust_domain_aliases: Texts,
         outbound_traffic_policy: Option<OutboundTrafficPolicy>,
         path_normalization: Option<PathNormalization>,
         default_http_retry_policy: Option<HttpRetry>,
+        default_traffic_policy: Option<DefaultTrafficPolicy>,
         locality_lb_setting: Option<LocalityLoadBalancer>,
         connect_timeout: Option<Seconds>,
         tcp_keepalive: Option<TcpKeepalive>,
@@ -24,6 +29,12 @@ objects! {
         access_log_format: Option<WrittenFormat>,
         access_log_encoding: Option<Text>,
         default_config: Option<ProxyConfig>,
+    }
+
+    /// Of services whose DestinationRule does not say it, or that have none.
+    DefaultTrafficPolicy {
+        connection_pool: Option<ConnectionPool>,
+        outlier_detection: Option<OutlierDetection>,
     }
 
     PathNormalization {

@@ -1,13 +1,14 @@
 //! What is kept of an issuer: its account, the order that is under way, and the certificate with its key. Nobody else may
 //! read it.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use naru_spec::{Certificate, DataSource};
+
+use crate::private;
 
 /// A chain and its key, PEM; one file, so that they are never of two times.
 const CERTIFICATE: &str = "certificate.pem";
@@ -58,7 +59,7 @@ impl Store {
 
     /// `None` where another process has it. It is given back when the file is closed.
     pub fn lock(&self) -> anyhow::Result<Option<File>> {
-        self.make()?;
+        private::make_directory(&self.0)?;
         let path = self.0.join(LOCK);
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = file.with_context(|| path.display().to_string())?;
@@ -69,23 +70,9 @@ impl Store {
         }
     }
 
-    fn make(&self) -> anyhow::Result<()> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
-        made.with_context(|| self.0.display().to_string())
-    }
-
     /// The whole file or the one before.
     fn keep(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        self.make()?;
-        let (path, next) = (self.0.join(name), self.0.join(format!(".{name}.{}", std::process::id())));
-        let written = || {
-            let _ = std::fs::remove_file(&next);
-            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&next)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&next, &path)
-        };
-        written().with_context(|| path.display().to_string())
+        private::write(&self.0.join(name), bytes)
     }
 }
 

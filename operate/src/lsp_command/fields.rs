@@ -117,7 +117,7 @@ const FIELDS: &[(&str, &str, &str)] = &[
     (
         "DestinationRule",
         "tls.mode",
-        "`DISABLE`, `SIMPLE` (TLS), `MUTUAL` (with a certificate of our own), `ISTIO_MUTUAL`.",
+        "`DISABLE`, `SIMPLE` (TLS), `MUTUAL` (with a certificate of our own), `ISTIO_MUTUAL` (with certificates of the mesh).",
     ),
     (
         "DestinationRule",

@@ -3,8 +3,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use naru_discovery::Documents;
+use naru_discovery::{Documents, Identities};
 use naru_doc::Loaded;
 use naru_journey::Snapshot;
 use naru_plan::{
@@ -17,11 +19,13 @@ use naru_spec::{AccessLog, Config, Format, LogFormat, LogSink, Overload, Surge};
 use naru_workloads as run;
 
 use crate::acme::Acme;
+use crate::authority::{ACCOUNT, Authority, NAMESPACE};
 use crate::check_command::{Checked, compile};
 use crate::cli::UpArgs;
 use crate::diff_command::as_written;
 use crate::recent;
 use crate::rechecked::Replanned;
+use crate::up_command::state;
 
 /// One line for every request: who was asked, what came of it and why, which rule did it, and its id.
 pub const LOG_FORMAT: &str = "%START_TIME% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS% \"%REQ(:METHOD)% \
@@ -32,6 +36,10 @@ pub const LOG_FORMAT_BEFORE: &str = "%START_TIME% %DOWNSTREAM_DIRECT_REMOTE_ADDR
 %REQ(:AUTHORITY)%%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% \
 %DURATION%ms %UPSTREAM_CLUSTER% %UPSTREAM_HOST% by '%ROUTE_NAME%' at %ROUTE_ORIGIN%\n";
 
+/// Between two looks at the certificate that others are shown: the calendar of a machine may be set.
+const LOOKS_EVERY_MIN: Duration = Duration::from_secs(1);
+const LOOKS_EVERY_MAX: Duration = Duration::from_secs(600);
+
 pub struct Mesh {
     loaded: Loaded,
     processes: Vec<Process>,
@@ -41,6 +49,9 @@ pub struct Mesh {
     /// Where the proxy of a workload listens.
     outbound: BTreeMap<String, SocketAddr>,
     surroundings: Surroundings,
+    /// Who issues what is shown to other proxies of the mesh.
+    authority: Authority,
+    identities: Option<Arc<Identities>>,
     /// The last requests are kept.
     records: bool,
     planned: RefCell<Replanned>,
@@ -99,6 +110,8 @@ impl Mesh {
             instances: Vec::new(),
             outbound: BTreeMap::new(),
             surroundings,
+            authority: Authority::new(Some(state(args)), args.mesh.life(), !args.etcd.etcd.is_empty()),
+            identities: None,
             records: args.recent_requests > 0,
             planned: RefCell::default(),
         })
@@ -106,7 +119,29 @@ impl Mesh {
 
     /// What is had from issuers, for what there is now.
     pub fn surround(&mut self, acme: &mut Acme) -> anyhow::Result<()> {
-        acme.surround(&acme_orders(&self.loaded.resources), &mut self.surroundings)
+        acme.surround(&acme_orders(&self.loaded.resources), &mut self.surroundings)?;
+        self.identities = self.authority.identities(&self.loaded.resources)?;
+        self.identify().map(drop)
+    }
+
+    /// Says whether another certificate than before is to be shown to other proxies.
+    pub fn identify(&mut self) -> anyhow::Result<bool> {
+        let identity =
+            self.identities.as_ref().map(|identities| identities.of(NAMESPACE, ACCOUNT)).transpose()?;
+        let is_other = self.surroundings.identity != identity;
+        self.surroundings.identity = identity;
+        Ok(is_other)
+    }
+
+    /// Until that may be so.
+    pub fn identity_due(&self) -> impl Future<Output = ()> + use<> {
+        let due = self.identities.as_ref().map(|identities| identities.due_of(NAMESPACE, ACCOUNT));
+        async move {
+            match due {
+                Some(due) => tokio::time::sleep(due.clamp(LOOKS_EVERY_MIN, LOOKS_EVERY_MAX)).await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Certificates that are wanted.
@@ -117,8 +152,10 @@ impl Mesh {
     /// What there is for other proxies: whom it is for, and what is written down, is theirs to say.
     pub fn documents(&self) -> Documents {
         let instances = self.instances.iter().filter_map(|found| self.instance(found)).collect();
-        let surroundings = Surroundings { instances, access_log: Vec::new(), ..self.surroundings.clone() };
-        Documents { resources: self.loaded.resources.clone(), surroundings }
+        let identities = self.identities.clone();
+        let surroundings =
+            Surroundings { instances, access_log: Vec::new(), identity: None, ..self.surroundings.clone() };
+        Documents { resources: self.loaded.resources.clone(), surroundings, identities }
     }
 
     /// What all of it means now.

@@ -333,6 +333,11 @@ apiVersion: networking.istio.io/v1
 kind: WorkloadGroup
 metadata: { name: vm, namespace: bank }
 spec: { template: {} }
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: { name: owned }
+spec: { template: { serviceAccount: shop } }
 ";
     let without = documents(gate.port(), &[]) + elsewhere;
     let control = Control::start(&[("all.yaml", without)]).await;
@@ -343,16 +348,27 @@ spec: { template: {} }
         let address = ["here", "0.0.0.0", "224.0.0.1", "169.254.169.254"][at];
         vec![("AUTO_REGISTER_GROUP", "vm".to_owned()), ("INSTANCE_IPS", address.to_owned())]
     });
+    let _owned = Fleet::start_each(control.xds, 2, |at| {
+        let account = ["other", ""][at].to_owned();
+        vec![("auto_register_group", "owned".to_owned()), ("service_account", account)]
+    });
+    until("one to be of the account of its group", async || {
+        let status = control.status().await;
+        let mut all = status["proxies"].as_array().unwrap().iter();
+        all.any(|proxy| proxy["service_account"] == "shop").then_some(())
+    })
+    .await;
     let told = until("all to be refused", async || {
         let status = control.status().await;
         let gone = status["gone"].as_array().unwrap();
         let ids: BTreeSet<&str> = gone.iter().map(|gone| gone["id"].as_str().unwrap()).collect();
-        (ids.len() >= 5).then(|| gone.clone())
+        (ids.len() >= 5 && gone.len() >= 6).then(|| gone.clone())
     })
     .await;
     let why = |id: &str| {
-        let gone = told.iter().find(|gone| gone["id"] == id).unwrap();
-        gone["why"].as_str().unwrap().to_owned()
+        let of_id = told.iter().filter(|gone| gone["id"] == id);
+        let mut whys = of_id.map(|gone| gone["why"].as_str().unwrap()).filter(|why| !why.contains("'owned'"));
+        whys.next().unwrap().to_owned()
     };
     assert_eq!(
         why("vm"),
@@ -364,6 +380,8 @@ spec: { template: {} }
     assert_eq!(why("fleet-1"), format!("0.0.0.0 is the address of nobody{say}"));
     assert_eq!(why("fleet-2"), format!("224.0.0.1 is the address of many{say}"));
     assert_eq!(why("fleet-3"), format!("169.254.169.254 means something on its own link only{say}"));
+    let of_owned = "its service account is 'other', and that of who joins 'owned' is 'shop'";
+    assert!(told.iter().any(|gone| gone["why"] == of_owned), "{told:?}");
     control.save("all.yaml", &documents(gate.port(), &[("vm", machine.address.port(), "")]));
     listens(gate).await;
     are_answering(gate, &["machine"]).await;

@@ -14,6 +14,7 @@ mod grpc;
 mod guests;
 mod inbound;
 mod joined;
+mod mutual;
 mod ours;
 mod secured;
 

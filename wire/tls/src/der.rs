@@ -10,6 +10,8 @@ pub(crate) const GENERALIZED_TIME: u8 = 0x18;
 const UTC_TIME: u8 = 0x17;
 pub(crate) const SEQUENCE: u8 = 0x30;
 pub(crate) const SET: u8 = 0x31;
+/// 2.5.29.19
+const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 /// `[0]` and `[3]` of TBSCertificate.
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
@@ -91,6 +93,12 @@ impl<'a> X509<'a> {
             }
         }
         Some(X509 { serial, validity, subject, key, extensions })
+    }
+
+    /// Whether others may be issued by it (basicConstraints).
+    pub fn is_authority(&self) -> bool {
+        let said = self.extension(BASIC_CONSTRAINTS).and_then(content);
+        said.is_some_and(|said| Der(said).optional(BOOLEAN).is_some_and(|is_ca| is_ca != [0]))
     }
 
     /// From when until when, in seconds since 1970.

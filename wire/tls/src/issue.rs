@@ -69,7 +69,7 @@ fn self_signed(params: &CertificateParams) -> Result<Certificate, Invalid> {
     Ok(Certificate::new(inline(pem), inline(key.serialize_pem())))
 }
 
-fn refused(error: rcgen::Error) -> Invalid {
+pub(crate) fn refused(error: rcgen::Error) -> Invalid {
     Invalid::new(format!("a certificate cannot be made: {error}"))
 }
 

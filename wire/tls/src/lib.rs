@@ -21,6 +21,7 @@ pub mod connector;
 pub mod handshake;
 pub mod shown;
 pub mod issue;
+pub mod mesh;
 mod offered;
 mod staple;
 mod trust;

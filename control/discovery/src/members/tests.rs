@@ -31,6 +31,7 @@ fn group(name: &str, probe: Option<GroupProbe>) -> Group {
         name: name.to_owned(),
         labels: vec![("app".to_owned(), name.to_owned())],
         probe,
+        account: None,
     }
 }
 

@@ -5,8 +5,8 @@
 
 use naru_resource::Resources;
 use naru_resource::mesh_config::{
-    ExtAuthzBody, ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider, GatewayTopology, MeshConfig, Normalization,
-    PathNormalization, ProxyConfig, WrittenFormat,
+    DefaultTrafficPolicy, ExtAuthzBody, ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider, GatewayTopology,
+    MeshConfig, Normalization, PathNormalization, ProxyConfig, WrittenFormat,
 };
 use naru_spec::{Path, Severity, code};
 
@@ -41,9 +41,12 @@ fn mesh(fields: &mut Fields<'_, '_>, reader: &mut Reader<'_>) -> Option<MeshConf
     let place = fields.place(reader);
     let extension_providers = fields.take("extensionProviders", reader);
     let root_namespace = fields.take("rootNamespace", reader);
+    let trust_domain = fields.take("trustDomain", reader);
+    let trust_domain_aliases = fields.take("trustDomainAliases", reader);
     let outbound_traffic_policy = fields.take("outboundTrafficPolicy", reader);
     let path_normalization = fields.take("pathNormalization", reader);
     let default_http_retry_policy = fields.take("defaultHttpRetryPolicy", reader);
+    let default_traffic_policy = fields.take("defaultTrafficPolicy", reader);
     let locality_lb_setting = fields.take("localityLbSetting", reader);
     let connect_timeout = fields.take("connectTimeout", reader);
     let tcp_keepalive = fields.take("tcpKeepalive", reader);
@@ -60,9 +63,12 @@ fn mesh(fields: &mut Fields<'_, '_>, reader: &mut Reader<'_>) -> Option<MeshConf
         place,
         extension_providers: extension_providers?,
         root_namespace: root_namespace?,
+        trust_domain: trust_domain?,
+        trust_domain_aliases: trust_domain_aliases?,
         outbound_traffic_policy: outbound_traffic_policy?,
         path_normalization: path_normalization?,
         default_http_retry_policy: default_http_retry_policy?,
+        default_traffic_policy: default_traffic_policy?,
         locality_lb_setting: locality_lb_setting?,
         connect_timeout: connect_timeout?,
         tcp_keepalive: tcp_keepalive?,
@@ -78,6 +84,7 @@ fn mesh(fields: &mut Fields<'_, '_>, reader: &mut Reader<'_>) -> Option<MeshConf
     })
 }
 
+record!(DefaultTrafficPolicy { connection_pool: "connectionPool", outlier_detection: "outlierDetection" });
 record!(PathNormalization { normalization: "normalization" });
 words!(Normalization {
     "DEFAULT" => Normalization::Default,

@@ -1,6 +1,6 @@
 //! Listeners and their filter chains.
 
-use naru_spec::{FilterChain, Listener, Transport};
+use naru_spec::{Domain, FilterChain, Listener, Transport};
 
 use super::{http, quic, tcp, tls, udp, value};
 use crate::proto::{Any, UInt64Value, connection_limit, core, listener as proto, tls_inspector};
@@ -14,7 +14,7 @@ pub(super) fn write(listener: &Listener) -> proto::Listener {
         return datagrams(listener);
     }
     // Envoy reads the server name only where it is told to.
-    let says = |chain: &FilterChain| !chain.server_names.is_empty() || chain.transport != Transport::Any;
+    let says = |chain: &FilterChain| !names(chain).is_empty() || chain.transport != Transport::Any;
     let inspects = listener.chains.iter().any(says);
     let inspector =
         || filter("envoy.filters.listener.tls_inspector", pack(&tls_inspector::TlsInspector::default()));
@@ -63,13 +63,18 @@ fn filter(name: &str, config: Any) -> proto::ListenerFilter {
     }
 }
 
+/// None where one of them is any: what no other chain names, is its.
+fn names(chain: &FilterChain) -> &[Domain] {
+    if chain.server_names.contains(&Domain::Any) { &[] } else { &chain.server_names }
+}
+
 pub(super) fn chain(chain: &FilterChain) -> proto::FilterChain {
     let ranges = chain.networks.iter().map(|network| core::CidrRange {
         address_prefix: network.addr().to_string(),
         prefix_len: Some(value::number(network.prefix_len().into())),
     });
     let conditions = proto::FilterChainMatch {
-        server_names: chain.server_names.iter().map(ToString::to_string).collect(),
+        server_names: names(chain).iter().map(ToString::to_string).collect(),
         prefix_ranges: ranges.collect(),
         transport_protocol: match chain.transport {
             Transport::Any => "",
