@@ -146,6 +146,12 @@ fn node(args: &BootstrapArgs) -> Value {
     if let Some(address) = args.inbound_address {
         metadata.insert("inbound_address".to_owned(), address.to_string().into());
     }
+    if let Some(group) = &args.group {
+        metadata.insert("auto_register_group".to_owned(), group.clone().into());
+    }
+    if let Some(address) = args.instance_address {
+        metadata.insert("instance_address".to_owned(), address.to_string().into());
+    }
     let id = args.id.clone().unwrap_or_else(|| role.to_owned());
     // Some clients of gRPC ask for a locality, be it empty.
     json!({ "id": id, "cluster": "naru", "locality": {}, "metadata": metadata })

@@ -274,6 +274,12 @@ pub struct BootstrapArgs {
     /// Where a sidecar listens for who calls its workload, at the ports of `ingress` without a bind [default: everywhere]
     #[arg(long, value_name = "ADDRESS", conflicts_with = "grpc")]
     pub inbound_address: Option<std::net::IpAddr>,
+    /// The WorkloadGroup of its namespace that it joins: it is called as a workload of that, at its address
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
+    /// Where others call it that has joined a group [default: the address that it connects from]
+    #[arg(long, value_name = "ADDRESS", requires = "group")]
+    pub instance_address: Option<std::net::IpAddr>,
     /// Where its own admin interface listens
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000", conflicts_with = "grpc")]
     pub admin: std::net::SocketAddr,

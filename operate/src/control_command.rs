@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::authority::Authority;
 use crate::cli::{ControlArgs, Failure, Output};
 use crate::history::History;
+use crate::members;
 use crate::problems;
 use crate::proxy_command::Ends;
 use crate::rechecked::Rechecked;
@@ -45,6 +46,7 @@ async fn control(args: &ControlArgs) -> Result<(), Failure> {
         None => Some(default_state()),
     };
     let kept = state.as_deref().map(|state| History::open(state, &source.place()));
+    let members = kept.as_ref().map(members::file);
     let told = Rc::new(RefCell::new(Told::default()));
     let authority = Authority::new(state, args.mesh.life(), source.is_remote());
     let reader = Reader { authority, loader: Loader::default(), checked: Rechecked::default() };
@@ -54,6 +56,13 @@ async fn control(args: &ControlArgs) -> Result<(), Failure> {
     let admin = admin::bind(args.admin).await.with_context(|| {
         format!("the admin interface cannot listen on {}; choose another with --admin", args.admin)
     })?;
+    if let Some(file) = members {
+        plane.restore(members::read(&file));
+        tokio::task::spawn_local(members::follow(plane.members(), file));
+    }
+    if let Some(settings) = source.etcd().cloned() {
+        tokio::task::spawn_local(members::share(Rc::downgrade(&plane), settings));
+    }
     // Nobody is connected yet, so that nobody is left out.
     drop(plane.put(documents));
     if let Some(why) = &told.borrow().refused {

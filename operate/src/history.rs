@@ -133,7 +133,7 @@ impl History {
         let whole = json!({ "version": number, "source": source, "files": files });
         let bytes = whole.to_string().into_bytes();
         // Documents may hold what is nobody else's business.
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.place)?;
+        History::make(&self.place)?;
         write_whole(&self.file(number), &bytes)?;
         let since = written_at(&self.file(number))?;
         self.versions.push(Version {
@@ -144,6 +144,16 @@ impl History {
             bytes: bytes.len() as u64,
         });
         Ok(number)
+    }
+
+    /// A directory that nobody else looks into.
+    pub fn make(directory: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)
+    }
+
+    /// Where something else is kept of the same.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.place.join(name)
     }
 
     fn set_current(&mut self, current: Current) -> io::Result<()> {
@@ -191,7 +201,7 @@ fn name_of(directory: &Path) -> String {
 }
 
 /// There whole, or not at all.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     // What is left of a process that was killed is in nobody's way.
     let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&beside)?;

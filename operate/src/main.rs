@@ -33,6 +33,7 @@ mod statuses;
 mod say;
 mod recent;
 mod history;
+mod members;
 mod asking;
 mod sources;
 mod shared_config;

@@ -102,6 +102,14 @@ impl Source {
         }
     }
 
+    /// Of an etcd, which several may follow.
+    pub fn etcd(&self) -> Option<&Settings> {
+        match &self.kind {
+            Kind::Directory(..) => None,
+            Kind::Etcd(etcd) => Some(etcd.settings()),
+        }
+    }
+
     /// How it stands, for people, whenever it is asked for.
     pub fn look(&self) -> Rc<dyn Fn() -> Value> {
         let shown = self.shown.clone();

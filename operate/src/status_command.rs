@@ -103,6 +103,9 @@ fn text(status: &Value) -> String {
     if proxies.is_empty() {
         out.push_str("\nno proxy is connected\n");
     }
+    for (at, member) in status["members"].as_array().into_iter().flatten().enumerate() {
+        let _ = writeln!(out, "{}{}", if at == 0 { "\n" } else { "" }, of_member(member));
+    }
     let gone = status["gone"].as_array().map_or(&[][..], Vec::as_slice);
     for gone in gone {
         let _ = writeln!(
@@ -115,6 +118,28 @@ fn text(status: &Value) -> String {
         );
     }
     out
+}
+
+/// Somebody who has joined a group.
+fn of_member(member: &Value) -> String {
+    let mut line = format!(
+        "{}: member of {}/{} at {}, ",
+        word(&member["name"]),
+        word(&member["namespace"]),
+        word(&member["group"]),
+        word(&member["address"]),
+    );
+    line.push_str(if member["is_ready"] == true { "ready" } else { "not ready" });
+    if let Some(why) = member["why"].as_str() {
+        let _ = write!(line, " ({})", shown(why));
+    }
+    let ids: Vec<String> = member["connected"].as_array().into_iter().flatten().map(word).collect();
+    let _ = match member["leaves_in_seconds"].as_f64() {
+        Some(seconds) => write!(line, ", leaving in {}", span(seconds)),
+        None if ids.is_empty() => write!(line, ", connected to another control plane"),
+        None => write!(line, ", connected as {}", ids.join(", ")),
+    };
+    line
 }
 
 /// Where documents come from, where that is more than a directory, or more than well.

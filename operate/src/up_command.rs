@@ -11,11 +11,13 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use naru_discovery::ControlPlane;
 use naru_doc::Loaded;
+use naru_plan::Member;
 use naru_proxy::{Options, Proxy, StartError};
 use naru_resource::Resources;
 use naru_sources::{Loader, Texts};
@@ -23,6 +25,7 @@ use naru_spec::{Config, Problem};
 use naru_workloads::{Settings, Supervisor};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
 use crate::acme::{self, Acme};
@@ -32,6 +35,7 @@ use crate::check_command::{Checked, unstartable};
 use crate::cli::{Failure, Output, UpArgs};
 use crate::control_command::{KEPT_AFTER, secured, tell_held_back};
 use crate::history::History;
+use crate::members;
 use crate::pages::do_without_huge_pages;
 use crate::problems;
 use crate::proxy_command::Ends;
@@ -76,6 +80,12 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
         format!("the admin interface cannot listen on {}; choose another with --admin", args.admin)
     })?;
     let control = args.xds.map(|address| secured::start(address, false, &args.xds_tls)).transpose()?;
+    if let Some(control) = &control {
+        control.restore(mesh.members().to_vec());
+        if let Some(settings) = source.etcd().cloned() {
+            tokio::task::spawn_local(members::share(Rc::downgrade(control), settings));
+        }
+    }
     drop(frugal);
     let proxy = Proxy::start(snapshot, &Options { workers, seed: None }).map_err(|error| {
         let found = unstartable::of_error(&error, &config, mesh.resources());
@@ -121,6 +131,7 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     proxy.give_back_by(naru_memory::give_back);
     naru_memory::give_back();
     acme.follow(mesh.orders());
+    let members = control.as_ref().map(|control| control.members());
     let mut running = Running {
         args,
         proxy,
@@ -132,6 +143,7 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
         acme_events,
         surge_levels,
         control,
+        members,
         history,
         source: source.shown().to_owned(),
         origin: source.origin(),
@@ -185,8 +197,10 @@ fn begin(
     loader: &mut Loader,
 ) -> anyhow::Result<(Texts, Mesh, Checked)> {
     let shown = source.shown();
+    let members = args.xds.map(|_| members::read(&members::file(history))).unwrap_or_default();
     let mut attempt = |texts: &Texts| -> anyhow::Result<(Mesh, Checked)> {
         let mut mesh = Mesh::new(args, loader.load(texts))?;
+        mesh.on_members(&members);
         mesh.surround(acme)?;
         let checked = mesh.check();
         Ok((mesh, checked))
@@ -258,6 +272,8 @@ struct Running<'a> {
     surge_levels: tokio::sync::watch::Receiver<u32>,
     /// Who tells other proxies the same.
     control: Option<Rc<ControlPlane>>,
+    /// Those who have joined groups there.
+    members: Option<watch::Receiver<Arc<[Member]>>>,
     history: History,
     /// What the directory is called, or the etcd that stands for it.
     source: String,
@@ -290,6 +306,7 @@ impl Running<'_> {
                         naru_say::say!("error: {error}");
                     }
                 }
+                Some(()) = other(&mut self.members) => self.on_members().await,
                 Some(event) = self.acme_events.recv() => self.on_issuer(event).await,
                 () = self.mesh.identity_due() => self.renew_identity().await,
                 Ok(()) = self.surge_levels.changed() => self.run_workloads(),
@@ -301,6 +318,18 @@ impl Running<'_> {
                 },
             }
         }
+    }
+
+    /// Others have joined groups, or left them.
+    async fn on_members(&mut self) {
+        let Some(members) = &mut self.members else { return };
+        let now = Arc::clone(&members.borrow_and_update());
+        if self.mesh.on_members(&now)
+            && let Err(Some(error)) = self.put_in_force(self.mesh.check()).await
+        {
+            naru_say::say!("error: {error}");
+        }
+        members::keep(members::file(&self.history), now).await;
     }
 
     /// A certificate, or what an issuer's server asks for, is put in force.
@@ -490,6 +519,14 @@ impl Running<'_> {
             // Clients that keep their connections open keep nobody else.
             std::process::exit(0);
         }
+    }
+}
+
+/// Once they are others.
+async fn other<T>(watched: &mut Option<watch::Receiver<T>>) -> Option<()> {
+    match watched {
+        Some(watched) => watched.changed().await.ok(),
+        None => None,
     }
 }
 

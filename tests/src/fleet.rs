@@ -53,15 +53,25 @@ pub struct Heard {
 impl Fleet {
     /// Connects so many, each by an id of its own.
     pub fn start(xds: SocketAddr, count: usize, metadata: &[(&str, &str)]) -> Fleet {
-        let text = |text: &str| Value { kind: Some(value::Kind::StringValue(text.to_owned())) };
-        let fields: Vec<(String, Value)> =
-            metadata.iter().map(|(name, value)| ((*name).to_owned(), text(value))).collect();
+        let fields: Vec<(&str, String)> =
+            metadata.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        Fleet::start_each(xds, count, |_| fields.clone())
+    }
+
+    /// The same, where each says something of its own.
+    pub fn start_each<'a>(
+        xds: SocketAddr,
+        count: usize,
+        metadata: impl Fn(usize) -> Vec<(&'a str, String)>,
+    ) -> Fleet {
+        let text = |text: String| Value { kind: Some(value::Kind::StringValue(text)) };
         let members = (0..count).map(|at| {
+            let fields = metadata(at).into_iter().map(|(name, value)| (name.to_owned(), text(value)));
             let node = Node {
                 id: format!("fleet-{at}"),
                 cluster: "fleet".to_owned(),
                 user_agent_name: "naru-fleet".to_owned(),
-                metadata: Some(Struct { fields: fields.iter().cloned().collect() }),
+                metadata: Some(Struct { fields: fields.collect() }),
                 ..Node::default()
             };
             let heard = Arc::new(Heard::default());

@@ -57,6 +57,7 @@ pub(crate) enum Code {
     ResourceExhausted = 8,
     FailedPrecondition = 9,
     Unimplemented = 12,
+    Unavailable = 14,
 }
 
 #[derive(Debug)]

@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::identities::Identities;
+use crate::joining::Joining;
 use crate::node::{Identity, Role};
 use crate::parts::{Before, patch};
 use crate::set::{Shelf, View};
@@ -34,6 +35,8 @@ const RENEWS_EVERY_MAX: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub struct Hub {
     pub clock: Clock,
+    /// Those who join groups.
+    pub joining: Joining,
     orders: mpsc::Sender<Order>,
     changed: watch::Sender<u64>,
     inner: Mutex<Inner>,
@@ -116,6 +119,8 @@ pub(crate) enum Order {
     /// Says of whom it is held back, once everybody's is made.
     Put(Box<Documents>, oneshot::Sender<Vec<HeldBack>>),
     Make(Role),
+    /// Others have joined groups.
+    Members,
     /// Certificates that proxies show to each other.
     Renew,
 }
@@ -130,7 +135,7 @@ impl Hub {
         let (orders, orders_rx) = mpsc::channel();
         let (changed, _) = watch::channel(0);
         let inner = Mutex::new(Inner::default());
-        (Hub { clock: Clock::new(), orders, changed, inner }, orders_rx)
+        (Hub { clock: Clock::new(), joining: Joining::new(), orders, changed, inner }, orders_rx)
     }
 
     /// The answer does not come where other documents are put before these were looked at.
@@ -138,9 +143,22 @@ impl Hub {
         let (told, answer) = oneshot::channel();
         // Here and not when its turn comes: what is wrong from now on is told after it.
         lock(&self.inner).wrong = None;
+        self.joining.put(self.clock.now(), naru_plan::groups(&documents.resources));
         // The thread that makes views ends with the process only.
         let _ = self.orders.send(Order::Put(Box::new(documents), told));
         answer
+    }
+
+    /// Has all made anew, of those who have joined groups by now.
+    pub fn remake(&self) {
+        let _ = self.orders.send(Order::Members);
+    }
+
+    /// Another one each time, and more than those before.
+    pub fn number(&self) -> u64 {
+        let mut inner = lock(&self.inner);
+        inner.next_id += 1;
+        inner.next_id
     }
 
     /// Says when some view is another one.
@@ -163,10 +181,8 @@ impl Hub {
     }
 
     pub fn list(self: &Arc<Hub>, proxy: Arc<Proxy>) -> Listed {
-        let mut inner = lock(&self.inner);
-        inner.next_id += 1;
-        let id = inner.next_id;
-        inner.proxies.insert(id, proxy);
+        let id = self.number();
+        lock(&self.inner).proxies.insert(id, proxy);
         Listed { hub: Arc::clone(self), id }
     }
 
@@ -304,12 +320,13 @@ impl Maker {
     /// Until nobody can order anything any more.
     pub fn run(mut self, orders: &mpsc::Receiver<Order>) {
         while let Ok(first) = self.next(orders) {
-            let (mut put, mut wanted) = (None, Vec::new());
+            let (mut put, mut wanted, mut joins) = (None, Vec::new(), false);
             // What was put meanwhile counts, and not what was put before it.
             for order in std::iter::once(first).chain(orders.try_iter()) {
                 match order {
                     Order::Put(documents, told) => put = Some((documents, told)),
                     Order::Make(role) => wanted.push(role),
+                    Order::Members => joins = true,
                     Order::Renew => {
                         self.identities.iter().for_each(|identities| identities.forget_due());
                         wanted = self.all();
@@ -325,6 +342,8 @@ impl Maker {
                 drop(inner);
                 wanted = self.all();
                 wanted = self.put(*documents, wanted);
+            } else if joins && self.joined() {
+                wanted = self.all();
             }
             for role in wanted {
                 self.make(&role);
@@ -355,7 +374,8 @@ impl Maker {
 
     /// Takes documents in. Says of which roles the views are still to be made: all but those that were changed in part.
     fn put(&mut self, documents: Documents, roles: Vec<Role>) -> Vec<Role> {
-        let Documents { resources, surroundings, identities } = documents;
+        let Documents { resources, mut surroundings, identities } = documents;
+        surroundings.members = self.hub.joining.called();
         let issue_the_same =
             self.identities.as_ref().map(Arc::as_ptr) == identities.as_ref().map(Arc::as_ptr);
         let is_around_the_same = issue_the_same && self.surroundings == surroundings;
@@ -382,6 +402,14 @@ impl Maker {
         }
         self.known = Some(known);
         left
+    }
+
+    /// Whether others have joined groups than those that views were made with.
+    fn joined(&mut self) -> bool {
+        let members = self.hub.joining.called();
+        let is_other = self.surroundings.members != members;
+        self.surroundings.members = members;
+        is_other
     }
 
     /// Changes the view of a role in part; says whether that is done.

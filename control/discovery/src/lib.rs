@@ -15,6 +15,8 @@ mod identities;
 mod views;
 mod parts;
 mod stream;
+mod members;
+mod joining;
 mod hub;
 mod requests;
 mod body;
@@ -22,6 +24,7 @@ mod serve;
 mod status;
 mod clock;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::{io, thread};
@@ -29,10 +32,13 @@ use std::{io, thread};
 pub use door::Keys;
 pub use hub::HeldBack;
 pub use identities::Identities;
+pub use members::Connected;
 pub use node::{Part, Role};
 pub use set::{Item, Set, Shelf, View};
 pub use stream::{Asked, Mode, PATIENCE, Refusal, Response, Standing, Stream, TooMuch, Wish};
 pub use views::{Documents, configuration, make};
+
+use naru_plan::Member;
 
 use door::Door;
 use hub::{Hub, Maker};
@@ -65,6 +71,7 @@ impl ControlPlane {
         thread::Builder::new().name("xds".to_owned()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
+                    () = joining::run(Arc::clone(&served.0)) => {}
                     () = serve::serve(listener, served.0, served.1) => {}
                     _ = ends_rx => {}
                 }
@@ -93,6 +100,31 @@ impl ControlPlane {
     /// What was to be put, from where, and why it cannot be: it is told until something is put.
     pub fn is_wrong(&self, name: &str, why: &str) {
         self.hub.is_wrong(name, why);
+    }
+
+    /// Who has joined a WorkloadGroup and may be called: each time that it is another, a moment later.
+    pub fn members(&self) -> tokio::sync::watch::Receiver<Arc<[Member]>> {
+        self.hub.joining.watch()
+    }
+
+    /// How many WorkloadGroups there are; `None` before any documents were put.
+    pub fn groups(&self) -> tokio::sync::watch::Receiver<Option<usize>> {
+        self.hub.joining.watch_groups()
+    }
+
+    /// Who is connected here and has joined a WorkloadGroup, ready or not: for other control planes.
+    pub fn connected(&self) -> tokio::sync::watch::Receiver<Arc<[Connected]>> {
+        self.hub.joining.watch_connected()
+    }
+
+    /// Who is connected to other control planes now, by their names.
+    pub fn others(&self, others: BTreeMap<String, Vec<Connected>>) {
+        self.hub.joining.others(self.hub.clock.now(), others);
+    }
+
+    /// Those who were called in a process before this one: for as long as somebody may be away, they are called.
+    pub fn restore(&self, members: Vec<Member>) {
+        self.hub.joining.restore(self.hub.clock.now(), members);
     }
 
     /// Who is connected, and what he has: see `docs/control-plane.md`.

@@ -135,7 +135,7 @@ fn address<A: std::str::FromStr>(metadata: &Struct, name: &str) -> Result<Option
 }
 
 /// The first of these names that is said.
-fn text(metadata: &Struct, names: &[&str]) -> Result<Option<String>, String> {
+pub(crate) fn text(metadata: &Struct, names: &[&str]) -> Result<Option<String>, String> {
     let found = names.iter().find_map(|name| Some((*name, metadata.fields.get(*name)?)));
     match found {
         None => Ok(None),

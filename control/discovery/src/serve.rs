@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::body::{Code, End, Out, Responses, pieces};
 use crate::door::{Door, Shown};
 use crate::hub::{Gone, Hub, Proxy, lock};
+use crate::joining::{Joining, Wish};
 use crate::node::{self, DEFAULT_ACCOUNT};
 use crate::requests::{Broken, Heard, Requests};
 use crate::stream::{Mode, Stream};
@@ -193,13 +194,26 @@ impl Carried {
         role.is_by_host &= self.mode == Mode::Delta;
         *names = (identity.id.clone(), identity.agent.clone());
         if role.account.is_empty() {
-            role.account = self.shown.account(&role.namespace).unwrap_or(DEFAULT_ACCOUNT).to_owned();
+            role.account = self.shown.account(&role.namespace).unwrap_or_default().to_owned();
         }
-        let checked = self.shown.check(&identity.id, &role.namespace, &role.account);
+        let account = if role.account.is_empty() { DEFAULT_ACCOUNT } else { &role.account };
+        let checked = self.shown.check(&identity.id, &role.namespace, account);
         checked.map_err(|message| End::new(Code::PermissionDenied, message))?;
         // Many that come at once are let in one after another.
         let turn = lock(&self.pace).turn(self.hub.clock.now());
         self.hub.clock.until(Some(turn)).await;
+        let wish = Wish::of(&node, &role.namespace, self.peer.ip());
+        let wish = wish.map_err(|message| End::new(Code::InvalidArgument, message))?;
+        let own = role.labels.clone();
+        if let Some(wish) = &wish {
+            // Who joins a group is a workload with its labels.
+            role.labels = self.hub.joining.labels(wish, &own).await?;
+            let account = self.hub.joining.account(wish, &role.account)?;
+            role.account = account.unwrap_or(role.account);
+        }
+        if role.account.is_empty() {
+            DEFAULT_ACCOUNT.clone_into(&mut role.account);
+        }
         let following = self.hub.follow(&role);
         let following =
             following.ok_or_else(|| End::new(Code::ResourceExhausted, "too many kinds of nodes"))?;
@@ -216,6 +230,9 @@ impl Carried {
                 changed = changes.changed() => if changed.is_err() { return Ok(()) },
             }
         };
+        let joined =
+            wish.clone().map(|wish| Joining::join(&self.hub, wish, identity.id.clone(), own.clone()));
+        let _joined = joined.transpose()?;
         let proxy = Arc::new(Proxy {
             identity,
             role,
@@ -244,6 +261,7 @@ impl Carried {
                     if changed.is_err() {
                         return Ok(());
                     }
+                    self.is_labelled_so(wish.as_ref(), &own, &proxy)?;
                     if let Some(view) = following.given().view {
                         lock(&proxy.stream).on_view(view);
                     }
@@ -254,6 +272,24 @@ impl Carried {
                 },
                 () = self.hub.clock.until(deadline) => {}
             }
+        }
+    }
+
+    /// What a node is given is decided by its labels, which may be others when those of its group are: it comes again then.
+    /// Where the group is gone, it stays as it is, and is called by nobody.
+    fn is_labelled_so(
+        &self,
+        wish: Option<&Wish>,
+        own: &[(String, String)],
+        proxy: &Proxy,
+    ) -> Result<(), End> {
+        let Some(wish) = wish else { return Ok(()) };
+        match self.hub.joining.admits(wish, own) {
+            Ok(Some(labels)) if labels != proxy.role.labels => Err(End::new(
+                Code::Unavailable,
+                "the labels of its WorkloadGroup are others: it is to come again",
+            )),
+            _ => Ok(()),
         }
     }
 

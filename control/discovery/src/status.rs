@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::body::hex;
 use crate::hub::{Gone, Hub, Proxy, lock};
+use crate::members::Standing as Joined;
 use crate::stream::{Mode, Standing};
 
 pub(crate) fn of(hub: &Hub) -> Value {
@@ -26,6 +27,7 @@ pub(crate) fn of(hub: &Hub) -> Value {
         "kinds_of_nodes": hub.roles(),
         "plans": { "whole": plans.wholes, "in_part": plans.parts, "reached": plans.reached },
         "proxies": proxies.iter().map(|proxy| of_proxy(hub, proxy, now)).collect::<Vec<_>>(),
+        "members": hub.joining.standings().iter().map(|member| of_member(member, now)).collect::<Vec<_>>(),
         "gone": hub.gone().iter().rev().map(|gone| of_gone(gone, now)).collect::<Vec<_>>(),
     })
 }
@@ -91,6 +93,26 @@ fn of_standing(standing: &Standing, now: Instant) -> Value {
         "unanswered_seconds": standing.unanswered_since.map(|at| seconds(now, at)),
         "responses": standing.responses,
         "stale_requests": standing.stale,
+    })
+}
+
+/// Somebody who has joined a WorkloadGroup.
+fn of_member(joined: &Joined, now: Instant) -> Value {
+    let member = &joined.member;
+    let labels = member.labels.iter().map(|(name, value)| (name.clone(), Value::from(value.clone())));
+    json!({
+        "name": member.name(),
+        "namespace": member.namespace,
+        "group": member.group,
+        "address": member.address.to_string(),
+        "network": member.network,
+        "locality": member.locality,
+        "labels": Value::Object(labels.collect()),
+        "is_ready": joined.is_ready,
+        "why": joined.why,
+        "connected": joined.connected,
+        "elsewhere": joined.elsewhere,
+        "leaves_in_seconds": joined.until.map(|until| seconds(until, now)),
     })
 }
 

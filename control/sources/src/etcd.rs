@@ -13,6 +13,7 @@
 //! | there is more than is taken | told; the same |
 
 mod call;
+mod circle;
 mod desk;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use crate::{ReadError, Texts};
 use call::Session;
 
 pub use call::Trouble;
+pub use circle::Circle;
 pub use desk::{Desk, Outcome};
 
 /// Where nothing else is said.

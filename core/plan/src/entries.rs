@@ -81,7 +81,7 @@ fn check_entry(entry: &ServiceEntry, findings: &mut Findings<'_>) {
     }
 }
 
-fn check_endpoint(endpoint: &WorkloadEntrySpec, path: &Path<'_>, findings: &mut Findings<'_>) {
+pub(crate) fn check_endpoint(endpoint: &WorkloadEntrySpec, path: &Path<'_>, findings: &mut Findings<'_>) {
     let of_ports = path.field("ports");
     for (name, number) in &endpoint.ports {
         port_number(number.value, number.place, &of_ports.key(name), findings);

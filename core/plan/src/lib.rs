@@ -58,6 +58,7 @@ mod sessions;
 mod credentials;
 mod registry;
 mod entries;
+mod joined;
 mod auto_passthrough;
 mod inbound;
 mod process;
@@ -88,6 +89,7 @@ pub use acme::{AcmeAnswer, AcmeIssued, AcmeOrder, AcmeSays, acme_orders};
 pub use again::{Change, ChangedHost, Known, Part, led_to};
 pub use gateway_api::{CONTROLLER, Condition, ListenerStatus, ParentName, ParentStatus, Status, statuses};
 pub use identity::file_of;
+pub use joined::{Group, GroupProbe, GroupProbeKind, Member, groups};
 pub use mutual::{GivenAuthority, MeshAuthority, MeshIdentity, mesh_authority, mesh_authority_place};
 pub use names::fqdn;
 pub use pretended::pretended;
@@ -103,6 +105,8 @@ pub struct Surroundings {
     pub clients: Vec<Client>,
     /// Processes that are ready to be called.
     pub instances: Vec<Instance>,
+    /// Who has joined a WorkloadGroup by himself.
+    pub members: Vec<Member>,
     /// Of every listener.
     pub access_log: Vec<AccessLog>,
     /// Certificates that were issued to us.
@@ -125,6 +129,7 @@ impl Default for Surroundings {
             gateway_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             clients: vec![Client::unnamed()],
             instances: Vec::new(),
+            members: Vec::new(),
             access_log: Vec::new(),
             issued: Vec::new(),
             identity: None,
@@ -204,7 +209,8 @@ pub fn is_of_workload(listener: &str, client: &Client) -> bool {
 /// Makes one proxy of everything.
 pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     let mut findings = Findings::new(&resources.files);
-    let settled = settled(resources);
+    let with_members = joined::with_members(resources, &surroundings.members);
+    let settled = settled(&with_members);
     let repeated = settled.repeated();
     tell_repeated(&repeated, &mut findings);
     let once = settled.without(&repeated);
@@ -215,6 +221,7 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     let registry = Registry::of(resources, &mesh, &surroundings.instances, &mut findings);
     let policies = Policies::of(resources, &registry, mesh, surroundings.is_strict, &mut findings);
     process::check(resources, &mut findings);
+    joined::check(resources, &mut findings);
     acme::check(resources, &mut findings);
     let mut routes = Routes::of(resources, &registry, &policies, surroundings.is_strict, &mut findings);
     for service in &resources.virtual_services {

@@ -187,6 +187,7 @@ fn check(rule: &DestinationRule, registry: &Registry, is_strict: bool, findings:
             let has = |labels: &Vec<(String, String)>| has_all(labels, &subset.labels);
             let is_known = !known.selected.is_empty() || known.endpoints.iter().any(|e| !e.labels.is_empty());
             is_known
+                && !known.is_joined
                 && !known.selected.iter().any(has)
                 && !known.endpoints.iter().any(|endpoint| has(&endpoint.labels))
         });

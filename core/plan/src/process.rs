@@ -151,7 +151,7 @@ fn texts(list: &[Text]) -> Vec<String> {
     list.iter().map(|text| text.value.clone()).collect()
 }
 
-fn count(
+pub(crate) fn count(
     value: Option<&Number>,
     default: u32,
     max: u32,

@@ -35,6 +35,8 @@ pub(crate) struct Known {
     pub endpoints: Vec<KnownEndpoint>,
     /// Labels of what it selects, running or not: one set for each Deployment and each pod.
     pub selected: Vec<Vec<(String, String)>>,
+    /// Machines may join it by themselves, with labels that nobody knows before.
+    pub is_joined: bool,
     /// Who sees it, as `exportTo` says.
     pub export_to: Vec<Text>,
     /// Addresses that it is called by as well.
@@ -220,6 +222,7 @@ impl Known {
             source: if is_looked_up { Source::Dns } else { self.source },
             endpoints,
             selected: self.selected.clone(),
+            is_joined: self.is_joined,
             export_to: self.export_to.clone(),
             addresses: Vec::new(),
             names: self.names.clone(),
@@ -259,7 +262,6 @@ impl Registry {
             registry.add(known, findings);
         }
         registry.add_below_stars(resources);
-        groups_join_nobody(resources, findings);
         registry
     }
 
@@ -516,6 +518,7 @@ fn of_service(
         source,
         endpoints,
         selected,
+        is_joined: !selector.is_empty() && has_group(resources, namespace),
         distribution: service.spec.traffic_distribution.map(|said| said.value),
         export_to: listed(service.meta.export_to.as_ref()),
         addresses: service.spec.cluster_ip.iter().filter_map(|address| address.parse().ok()).collect(),
@@ -524,6 +527,11 @@ fn of_service(
         is_external: service.spec.external_name.is_some(),
         place: service.meta.name.place,
     }
+}
+
+/// Whether machines may come to a namespace by themselves.
+fn has_group(resources: &Resources, namespace: &str) -> bool {
+    resources.workload_groups.iter().any(|group| group.meta.namespace() == namespace)
 }
 
 /// The host that a Service is another name of.
@@ -537,15 +545,6 @@ fn listed(said: Option<&Text>) -> Vec<Text> {
     let Some(said) = said else { return Vec::new() };
     let parts = said.split(',').map(str::trim).filter(|part| !part.is_empty());
     parts.map(|part| Text { value: part.to_owned(), place: said.place }).collect()
-}
-
-/// Machines that join by themselves ask istiod for that.
-fn groups_join_nobody(resources: &Resources, findings: &mut Findings<'_>) {
-    for group in &resources.workload_groups {
-        let message = "nobody joins a WorkloadGroup: naru takes no machine in by itself";
-        let hint = "write a WorkloadEntry with its labels for each machine";
-        findings.warning(code::NOT_YET, group.meta.name.place, &Path::ROOT.field("spec"), message, hint);
-    }
 }
 
 /// Tells where a Service's words about who is asked first have no effect.
@@ -753,6 +752,7 @@ fn of_entry(
             source,
             endpoints,
             selected: Vec::new(),
+            is_joined: entry.spec.workload_selector.is_some() && has_group(resources, namespace),
             distribution: None,
             export_to: entry.spec.export_to.clone(),
             addresses: addresses.clone(),
@@ -797,7 +797,7 @@ fn addresses_of(entry: &ServiceEntry, findings: &mut Findings<'_>) -> Vec<IpAddr
     found
 }
 
-fn of_workload(
+pub(crate) fn of_workload(
     endpoint: &WorkloadEntrySpec,
     ports: &[(KnownPort, u16)],
     source: Source,

@@ -167,7 +167,7 @@ spec:
         [
             "error[invalid-value] spec.addresses[1]: 'nowhere' is no address",
             "warning[not-yet] spec.endpoints[0].network: naru does not act on 'network' of an endpoint: it is called by its address",
-            "warning[not-yet] spec: nobody joins a WorkloadGroup: naru takes no machine in by itself",
+            "warning[not-yet] spec.template.network: naru does not act on 'network' of an endpoint: it is called by its address",
         ]
     );
 }

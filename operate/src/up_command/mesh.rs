@@ -10,8 +10,8 @@ use naru_discovery::{Documents, Identities};
 use naru_doc::Loaded;
 use naru_journey::Snapshot;
 use naru_plan::{
-    AcmeOrder, Client, Instance, InstancePort, ProbeKind, Process, Surroundings, acme_orders, outbound_name,
-    plan, processes,
+    AcmeOrder, Client, Instance, InstancePort, Member, ProbeKind, Process, Surroundings, acme_orders,
+    outbound_name, plan, processes,
 };
 use naru_proxy::Proxy;
 use naru_resource::Resources;
@@ -207,6 +207,17 @@ impl Mesh {
         self.instances = now.to_vec();
         self.leaving.retain(|process| now.iter().any(|instance| instance.workload == process.name));
         matters
+    }
+
+    /// Those who have joined groups; says whether they are others than before.
+    pub fn on_members(&mut self, now: &[Member]) -> bool {
+        let matters = self.surroundings.members != now;
+        self.surroundings.members = now.to_vec();
+        matters
+    }
+
+    pub fn members(&self) -> &[Member] {
+        &self.surroundings.members
     }
 
     /// The documents that are in force.

@@ -13,6 +13,7 @@ mod fleets;
 mod grpc;
 mod guests;
 mod inbound;
+mod joined;
 mod mutual;
 mod ours;
 mod secured;

@@ -75,7 +75,7 @@ pub fn change(known: &Keys, wanted: &BTreeMap<Bytes, Bytes>, mark: &[u8]) -> Opt
         });
     }
     let put = |key: &Bytes, value: &[u8]| {
-        Request::Put(PutRequest { key: key.clone(), value: Bytes::copy_from_slice(value) })
+        Request::Put(PutRequest { key: key.clone(), value: Bytes::copy_from_slice(value), lease: 0 })
     };
     let success =
         puts.iter()

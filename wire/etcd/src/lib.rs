@@ -19,8 +19,11 @@ pub use past::{Past, Revision};
 /// Methods of gRPC.
 pub mod method {
     pub const RANGE: &str = "/etcdserverpb.KV/Range";
+    pub const PUT: &str = "/etcdserverpb.KV/Put";
     pub const TXN: &str = "/etcdserverpb.KV/Txn";
     pub const WATCH: &str = "/etcdserverpb.Watch/Watch";
+    pub const LEASE_GRANT: &str = "/etcdserverpb.Lease/LeaseGrant";
+    pub const LEASE_KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
     pub const AUTHENTICATE: &str = "/etcdserverpb.Auth/Authenticate";
 }
 

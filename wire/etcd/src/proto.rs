@@ -67,6 +67,44 @@ pub struct PutRequest {
     pub key: Bytes,
     #[prost(bytes = "bytes", tag = "2")]
     pub value: Bytes,
+    /// The key goes with it; 0 is none.
+    #[prost(int64, tag = "3")]
+    pub lease: i64,
+}
+
+/// Something that is over unless it is kept alive. Etcd chooses its number where `id` is 0.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LeaseGrantRequest {
+    /// Seconds.
+    #[prost(int64, tag = "1")]
+    pub ttl: i64,
+    #[prost(int64, tag = "2")]
+    pub id: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LeaseGrantResponse {
+    #[prost(int64, tag = "2")]
+    pub id: i64,
+    #[prost(int64, tag = "3")]
+    pub ttl: i64,
+    #[prost(string, tag = "4")]
+    pub error: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LeaseKeepAliveRequest {
+    #[prost(int64, tag = "1")]
+    pub id: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LeaseKeepAliveResponse {
+    #[prost(int64, tag = "2")]
+    pub id: i64,
+    /// 0 where it is over.
+    #[prost(int64, tag = "3")]
+    pub ttl: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
