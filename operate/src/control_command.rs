@@ -45,6 +45,9 @@ async fn control(args: &ControlArgs) -> Result<(), Failure> {
         Some(state) => Some(state.to_owned()),
         None => Some(default_state()),
     };
+    if let Some(state) = &state {
+        source.keeps_apart(state)?;
+    }
     let kept = state.as_deref().map(|state| History::open(state, &source.place()));
     let members = kept.as_ref().map(members::file);
     let told = Rc::new(RefCell::new(Told::default()));

@@ -40,6 +40,25 @@ impl Source {
         }
     }
 
+    /// What is kept in `state` is no document.
+    ///
+    /// # Errors
+    /// It would be read as one.
+    pub fn keeps_apart(&self, state: &Path) -> Result<(), Failure> {
+        let Kind::Directory(directory, _) = &self.kind else { return Ok(()) };
+        let absolute = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path));
+        let (Ok(directory), Ok(kept)) = (absolute(directory), absolute(state)) else { return Ok(()) };
+        let Ok(below) = kept.strip_prefix(&directory) else { return Ok(()) };
+        // What begins with a dot is not read.
+        if below.components().any(|part| part.as_os_str().as_encoded_bytes().starts_with(b".")) {
+            return Ok(());
+        }
+        let (state, shown) = (state.display(), self.shown());
+        let why =
+            format!("what is kept in '{state}' would be read as documents of '{shown}': say another --state");
+        Err(Failure::Usage(anyhow!(why)))
+    }
+
     /// What people call it.
     pub fn shown(&self) -> &str {
         &self.shown
@@ -165,4 +184,31 @@ pub fn settings(args: &EtcdArgs) -> anyhow::Result<Settings> {
 
 fn is_here(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_not_read_as_documents() {
+        let directory = std::env::temp_dir().join(format!("naru-sources-{}", std::process::id()));
+        std::fs::create_dir_all(directory.join("kept")).unwrap();
+        let etcd = EtcdArgs {
+            etcd: Vec::new(),
+            prefix: String::new(),
+            etcd_user: None,
+            etcd_password_file: None,
+            etcd_ca: None,
+            etcd_certificate: None,
+            etcd_key: None,
+        };
+        let source = Source::open(Some(&directory), &etcd).ok().unwrap();
+        for (state, is_apart) in
+            [("", false), ("kept", false), ("new", false), (".kept/a", true), ("..", true)]
+        {
+            assert_eq!(source.keeps_apart(&directory.join(state)).is_ok(), is_apart, "{state}");
+        }
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
 }

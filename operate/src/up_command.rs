@@ -64,6 +64,7 @@ async fn up(args: &UpArgs, is_without_huge_pages: bool) -> Result<(), Failure> {
     }
     let frugal = naru_memory::be_frugal();
     let mut source = Source::open(args.directory.as_deref(), &args.etcd)?;
+    source.keeps_apart(&state(args))?;
     let mut ends = Ends::listen()?;
     let mut history = History::open(&state(args), &source.place());
     let Some(directory) = first(&mut source, &history, &mut ends).await? else { return Ok(()) };
