@@ -278,13 +278,15 @@ fn none() -> io::Error {
 /// Claims an address for this process and binds `count` sockets to it. Port 0 becomes a free port,
 /// the same for all.
 fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
-    let alone = socket(address)?;
-    alone.bind(&address.into())?;
+    let first = socket(address)?;
+    first.bind(&address.into())?;
     // A socket that only binds would let another process bind beside it.
-    alone.listen(1)?;
-    let address = local_address(SockRef::from(&alone))?;
-    drop(alone);
-    (0..count).map(|_| shared(address)).collect()
+    first.listen(BACKLOG)?;
+    let address = local_address(SockRef::from(&first))?;
+    // Shared from now on, and it stays: whoever has come to it meanwhile would be thrown out with it.
+    first.set_reuse_port(true)?;
+    let others = (1..count).map(|_| shared(address));
+    std::iter::once(Ok(first.into())).chain(others).collect()
 }
 
 fn shared(address: SocketAddr) -> io::Result<TcpListener> {
@@ -360,6 +362,18 @@ mod tests {
         assert_eq!(bind(taken, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(ours);
         assert_eq!(bind(taken, 1).unwrap().len(), 1);
+    }
+
+    /// Clients come to all of them, the first as well, which listened before it was shared.
+    #[test]
+    fn clients_come_to_every_socket_of_an_address() {
+        let ours = bind(([127, 0, 0, 1], 0).into(), 3).unwrap();
+        let address = ours[0].local_addr().unwrap();
+        let clients: Vec<_> = (0..300).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let met: Vec<usize> =
+            ours.iter().map(|one| std::iter::from_fn(|| one.accept().ok()).count()).collect();
+        assert_eq!(met.iter().sum::<usize>(), clients.len());
+        assert!(met.iter().all(|count| *count > 30), "{met:?}");
     }
 
     fn listener(name: &str, address: SocketAddr) -> Listener {
