@@ -96,7 +96,12 @@ fn read(given: &GivenAuthority) -> Result<MeshIssuer, Invalid> {
 pub fn problems(loaded: &Loaded) -> Option<Problem> {
     let given = mesh_authority(&loaded.resources)?.given?;
     let place = mesh_authority_place(&loaded.resources)?;
-    let invalid = read(&given).err()?;
+    let now = wall_now().0 / 1_000_000_000;
+    let invalid = match read(&given) {
+        Err(invalid) => invalid,
+        Ok(issuer) if issuer.until() <= now => Invalid::new("the authority of the mesh holds no longer"),
+        Ok(_) => return None,
+    };
     Some(Problem {
         severity: Severity::Error,
         code: code::INVALID_VALUE,

@@ -467,6 +467,8 @@ impl Running<'_> {
         let before = self.mesh.replace(self.loader.load(texts));
         if let Err(error) = self.mesh.surround(&mut self.acme) {
             naru_say::say!("error: {error:#}");
+            self.put_back(before);
+            return (Vec::new(), Err(None));
         }
         let mut checked = self.mesh.check();
         let problems = std::mem::take(&mut checked.problems);
@@ -479,11 +481,19 @@ impl Running<'_> {
                 Ok(resources)
             }
             Err(error) => {
-                self.mesh.restore(before);
+                self.put_back(before);
                 Err(error)
             }
         };
         (problems, changed)
+    }
+
+    /// The documents from before, and the certificates that they ask for.
+    fn put_back(&mut self, before: mesh::Replaced) {
+        self.mesh.restore(before);
+        if let Err(error) = self.mesh.surround(&mut self.acme) {
+            naru_say::say!("error: {error:#}");
+        }
     }
 
     /// Gateways take no more, requests under way are finished, then processes end.

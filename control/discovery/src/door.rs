@@ -64,6 +64,11 @@ impl Shown {
         self.accounts().filter(|_| self.is_checked).find(|known| known.0 == namespace).map(|known| known.1)
     }
 
+    /// Whether nobody shows who he is to others of the mesh, though that is asked for.
+    pub fn hides_account(&self, namespace: &str) -> bool {
+        self.is_checked && self.account(namespace).is_none()
+    }
+
     fn accounts(&self) -> impl Iterator<Item = (&str, &str)> {
         self.names.iter().filter_map(|name| account_of(name))
     }
@@ -105,7 +110,7 @@ fn namespace_of(name: &str) -> Option<&str> {
 
 /// With its namespace.
 fn account_of(name: &str) -> Option<(&str, &str)> {
-    path_of(name)?.split_once("/sa/")
+    path_of(name)?.split_once("/sa/").filter(|(_, account)| !account.contains('/'))
 }
 
 #[cfg(test)]
@@ -141,6 +146,9 @@ mod tests {
         check_as(&[spiffe], spiffe, "shop", "bank", &other);
         let shown = |is_checked| Shown { names: vec!["edge-1".to_owned(), spiffe.to_owned()], is_checked };
         assert_eq!(shown(true).account("shop"), Some("edge"));
+        assert!(!shown(true).hides_account("shop") && shown(true).hides_account("bank"));
+        let unnamed = |is_checked| Shown { names: vec!["edge-1".to_owned()], is_checked };
+        assert!(unnamed(true).hides_account("shop") && !unnamed(false).hides_account("shop"));
         assert_eq!((shown(true).account("bank"), shown(false).account("shop")), (None, None));
         // A SPIFFE id without a namespace says nothing of it.
         check(&["spiffe://a/edge"], "spiffe://a/edge", "bank", "");

@@ -329,7 +329,7 @@ impl Maker {
                     Order::Members => joins = true,
                     Order::Renew => {
                         self.identities.iter().for_each(|identities| identities.forget_due());
-                        wanted = self.all();
+                        wanted.extend(self.shows_old());
                     }
                 }
             }
@@ -366,6 +366,17 @@ impl Maker {
             Err(mpsc::RecvTimeoutError::Timeout) => Ok(Order::Renew),
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(mpsc::RecvError),
         }
+    }
+
+    /// Roles that are to show another certificate.
+    fn shows_old(&self) -> Vec<Role> {
+        let Some(identities) = &self.identities else { return Vec::new() };
+        let mut roles = self.all();
+        roles.retain(|role| {
+            let now = || identities.of(&role.namespace, &role.account).ok();
+            !role.account.is_empty() && now().as_ref() != self.shown.get(role)
+        });
+        roles
     }
 
     fn all(&self) -> Vec<Role> {

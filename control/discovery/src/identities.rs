@@ -56,7 +56,8 @@ impl Identities {
         let certificate = self.issuer.issue(&id, now.0 / 1_000_000_000, self.life)?;
         let authorities = DataSource::Inline(self.issuer.roots().to_vec());
         let identity = MeshIdentity { certificate, authorities };
-        let due = now + self.life / 2;
+        let left = Duration::from_secs(self.issuer.until().saturating_sub(now.0 / 1_000_000_000));
+        let due = now + self.life.min(left) / 2;
         issued.insert(who, Issued { identity: identity.clone(), due });
         Ok(identity)
     }

@@ -25,7 +25,7 @@ pub struct Role {
     pub is_by_host: bool,
     pub part: Part,
     pub namespace: String,
-    /// Of its namespace: who it is to others of the mesh. Empty where it has not said it.
+    /// Of its namespace: who it is to others of the mesh. Empty where nobody knows it.
     pub account: String,
     /// In the order of their names.
     pub labels: Vec<(String, String)>,

@@ -205,13 +205,16 @@ impl Carried {
         let wish = Wish::of(&node, &role.namespace, self.peer.ip());
         let wish = wish.map_err(|message| End::new(Code::InvalidArgument, message))?;
         let own = role.labels.clone();
+        let said = role.account.clone();
         if let Some(wish) = &wish {
             // Who joins a group is a workload with its labels.
             role.labels = self.hub.joining.labels(wish, &own).await?;
             let account = self.hub.joining.account(wish, &role.account)?;
             role.account = account.unwrap_or(role.account);
         }
-        if role.account.is_empty() {
+        if self.shown.hides_account(&role.namespace) {
+            role.account.clear();
+        } else if role.account.is_empty() {
             DEFAULT_ACCOUNT.clone_into(&mut role.account);
         }
         let following = self.hub.follow(&role);
@@ -262,6 +265,7 @@ impl Carried {
                         return Ok(());
                     }
                     self.is_labelled_so(wish.as_ref(), &own, &proxy)?;
+                    self.is_called_so(wish.as_ref(), &said, &proxy)?;
                     if let Some(view) = following.given().view {
                         lock(&proxy.stream).on_view(view);
                     }
@@ -289,6 +293,21 @@ impl Carried {
                 Code::Unavailable,
                 "the labels of its WorkloadGroup are others: it is to come again",
             )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same of who it is to others.
+    fn is_called_so(&self, wish: Option<&Wish>, said: &str, proxy: &Proxy) -> Result<(), End> {
+        let Some(wish) = wish else { return Ok(()) };
+        let of_group = self.hub.joining.account(wish, said)?;
+        match of_group {
+            Some(of_group) if !proxy.role.account.is_empty() && of_group != proxy.role.account => {
+                Err(End::new(
+                    Code::Unavailable,
+                    "the service account of its WorkloadGroup is another: it is to come again",
+                ))
+            }
             _ => Ok(()),
         }
     }

@@ -46,6 +46,9 @@ pub(crate) fn make_of(
     surroundings: &Surroundings,
     role: &Role,
 ) -> Result<Made, String> {
+    if surroundings.identity.is_none() && naru_plan::mesh_authority(resources).is_some() {
+        return Err("documents ask for ISTIO_MUTUAL, and nobody issues certificates".to_owned());
+    }
     let mut config = configuration_of(resources, surroundings, role);
     let mut led = Led::new();
     if role.is_by_host {
@@ -119,6 +122,13 @@ pub(crate) fn around(
     identities: Option<&Identities>,
     role: &Role,
 ) -> Result<Surroundings, String> {
+    if identities.is_some() && role.account.is_empty() {
+        return Err(
+            "documents ask for ISTIO_MUTUAL, and its certificate does not say which service account it is \
+                    (spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT), which --check-nodes asks for"
+                .to_owned(),
+        );
+    }
     let mut surroundings = surroundings.clone();
     let identity = identities.map(|identities| identities.of(&role.namespace, &role.account)).transpose();
     surroundings.identity = identity.map_err(|invalid| invalid.to_string())?;

@@ -215,7 +215,8 @@ pub fn plan(resources: &Resources, surroundings: &Surroundings) -> Planned {
     tell_repeated(&repeated, &mut findings);
     let once = settled.without(&repeated);
     let expanded = gateway_api::expand(&once, &mut findings);
-    let resources: &Resources = &expanded;
+    let of_domains = mutual::with_domains(&expanded);
+    let resources: &Resources = &of_domains;
     let mesh = Mesh::of(resources, surroundings.identity.as_ref(), &mut findings);
     mutual::check(resources, &mut findings);
     let registry = Registry::of(resources, &mesh, &surroundings.instances, &mut findings);

@@ -119,7 +119,15 @@ impl<'a> Mesh<'a> {
         if let Some(namespace) = said.of("rootNamespace", |config| placed(&config.root_namespace)) {
             mesh.root_namespace = namespace;
         }
-        let domain = said.of("trustDomain", |config| placed(&config.trust_domain));
+        let domain = said.of("trustDomain", |config| placed(&config.trust_domain).map(|said| (said, said.1)));
+        let domain = domain.filter(|(domain, _)| !domain.is_empty());
+        let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
+        if let Some((domain, place)) = domain.filter(|(domain, _)| !domain.bytes().all(is_part)) {
+            let message = format!("'{domain}' is no trust domain");
+            let hint = "a-z, 0-9, -, . and _, as in the name of a host";
+            said.findings.error(code::INVALID_VALUE, place, &Path::ROOT.field("trustDomain"), message, hint);
+        }
+        let domain = domain.map(|(domain, _)| domain);
         let aliases = said.list("trustDomainAliases", |config| &config.trust_domain_aliases);
         mesh.clusters.mutual = Mutual::new(identity, domain, aliases);
         let policy = said.of("outboundTrafficPolicy", |config| {

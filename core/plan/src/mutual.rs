@@ -6,9 +6,11 @@
 //! Sources: Istio's `ClientTLSSettings` and `ServerTLSSettings`; the SPIFFE ID standard. Deliberately not here: issuing,
 //! which needs keys and a clock.
 
+use std::borrow::Cow;
+
 use naru_resource::destination_rule::{ClientTls, ClientTlsMode};
 use naru_resource::gateway::{ServerTls, ServerTlsMode};
-use naru_resource::{DestinationRule, Place, Resources, Secret, Text};
+use naru_resource::{DestinationRule, Place, Resources, Secret, Text, Texts};
 use naru_spec::{
     Certificate, ClusterName, DataSource, DownstreamTls, Path, PeerTests, SanKind, SanMatch, Severity,
     StringMatch, UpstreamTls, ValueTest, code,
@@ -83,6 +85,11 @@ fn given(secret: &Secret) -> Option<GivenAuthority> {
         Some(DataSource::Inline(bytes)) => Some(bytes),
         _ => None,
     };
+    // Of the kind that cert-manager writes, whose chain begins with the authority's own.
+    if let (Some(chain), Some(key)) = (of("tls.crt"), of("tls.key")) {
+        let roots = of("ca.crt").unwrap_or_else(|| chain.clone());
+        return Some(GivenAuthority { certificate: chain.clone(), key, chain, roots });
+    }
     let certificate = of("ca-cert.pem")?;
     let roots = of("root-cert.pem").unwrap_or_else(|| certificate.clone());
     let chain = of("cert-chain.pem").unwrap_or_default();
@@ -106,10 +113,49 @@ pub(crate) fn is_mutual(tls: &ClientTls) -> bool {
     tls.mode.as_ref().is_some_and(|mode| mode.value == ClientTlsMode::IstioMutual)
 }
 
+/// With every principal of policies that is of this mesh under all of its names: in a policy, `cluster.local` is the mesh
+/// whatever it is called, as in Istio.
+pub(crate) fn with_domains(resources: &Resources) -> Cow<'_, Resources> {
+    let mesh = Mesh::of(resources, None, &mut Findings::new(&resources.files));
+    let own: Vec<&str> = mesh.clusters.mutual.domains().collect();
+    if own == [TRUST_DOMAIN] || resources.authorization_policies.is_empty() {
+        return Cow::Borrowed(resources);
+    }
+    let widen = |principals: &mut Texts| {
+        let all = std::mem::take(principals);
+        principals.extend(all.into_iter().flat_map(|said| {
+            let rest = said
+                .value
+                .split_once('/')
+                .filter(|(domain, _)| *domain == TRUST_DOMAIN || own.contains(domain));
+            let under = |rest: &str| -> Vec<Text> {
+                own.iter()
+                    .map(|domain| Text { value: format!("{domain}/{rest}"), place: said.place })
+                    .collect()
+            };
+            rest.map_or_else(|| vec![said.clone()], |(_, rest)| under(rest))
+        }));
+    };
+    let mut widened = resources.clone();
+    let rules = widened.authorization_policies.iter_mut().filter_map(|policy| policy.spec.as_mut());
+    for rule in rules.flat_map(|spec| &mut spec.rules) {
+        for source in rule.from.iter_mut().filter_map(|from| from.source.as_mut()) {
+            widen(&mut source.principals);
+            widen(&mut source.not_principals);
+        }
+        for condition in rule.when.iter_mut().filter(|condition| condition.key.value == "source.principal") {
+            widen(&mut condition.values);
+            widen(&mut condition.not_values);
+        }
+    }
+    Cow::Owned(widened)
+}
+
 /// Tells of an authority that cannot be used.
 pub(crate) fn check(resources: &Resources, findings: &mut Findings<'_>) {
-    if let Some(secret) = authority_secret(resources).filter(|secret| given(secret).is_none()) {
-        let message = "an authority of the mesh has ca-cert.pem and ca-key.pem";
+    let asked = authority_secret(resources).filter(|_| is_asked_for(resources));
+    if let Some(secret) = asked.filter(|secret| given(secret).is_none()) {
+        let message = "an authority of the mesh has ca-cert.pem and ca-key.pem, or tls.crt and tls.key";
         let hint = "and root-cert.pem and cert-chain.pem, where it is none of its own; as in Istio";
         findings.error(code::MISSING_FIELD, secret.meta.name.place, &Path::ROOT.field("data"), message, hint);
     }
@@ -175,8 +221,8 @@ impl<'a> Mutual<'a> {
     pub fn upstream(&self, tls: &ClientTls, cluster: &str, known: &Known) -> UpstreamTls {
         let (certificate, trusted_ca) = self.identity();
         // By this name a gateway passes it on that ends no TLS.
-        let passed =
-            || ClusterName::read(cluster).map(|name| ClusterName { is_passed: true, ..name }.to_string());
+        let called = ClusterName::read(cluster).filter(|name| !name.host.contains('*'));
+        let passed = || called.map(|name| ClusterName { is_passed: true, ..name }.to_string());
         let sni = tls.sni.as_ref().map(|sni| sni.value.clone()).or_else(passed);
         let said = if tls.subject_alt_names.is_empty() { &known.names } else { &tls.subject_alt_names };
         let exact = |name: &Text| SanMatch::any_kind(StringMatch::exact(name.value.clone()));
@@ -229,6 +275,11 @@ pub(crate) fn check_server(tls: &ServerTls, path: &Path<'_>, findings: &mut Find
         (&tls.ca_cert_credential_name, "caCertCredentialName"),
         (&tls.ca_crl, "caCrl"),
     ];
+    if let Some(pair) = tls.tls_certificates.first() {
+        let message = "'tlsCertificates' cannot be said with ISTIO_MUTUAL: certificates are the mesh's own";
+        let hint = "leave it out, or say mode: MUTUAL";
+        findings.error(code::CONFLICTING_FIELDS, pair.place, &path.field("tlsCertificates"), message, hint);
+    }
     let lists = [(&tls.credential_names, "credentialNames")];
     let named = named.into_iter().filter_map(|(said, field)| Some((said.as_ref()?, field)));
     let lists = lists.into_iter().filter_map(|(said, field)| Some((said.first()?, field)));

@@ -261,5 +261,51 @@ fn an_authority_is_asked_for_where_anybody_calls_or_is_called_so() {
     let given = asked(&secret(all)).unwrap().given.unwrap();
     assert_eq!((given.roots, given.chain), (b"c".to_vec(), b"d".to_vec()));
     let (_, told) = planned_for(&secret("{ca-cert.pem: a}"), &surroundings());
-    assert_eq!(told, ["error[missing-field] data: an authority of the mesh has ca-cert.pem and ca-key.pem"]);
+    assert_eq!(
+        told,
+        [
+            "error[missing-field] data: an authority of the mesh has ca-cert.pem and ca-key.pem, or tls.crt and tls.key"
+        ]
+    );
+}
+
+/// `cluster.local` in a policy is the mesh, whatever it is called.
+#[test]
+fn policies_mean_the_mesh_by_all_of_its_names() {
+    let policy = "---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: p}
+spec:
+  action: DENY
+  rules:
+  - from: [{source: {principals: [cluster.local/ns/x/sa/y, d.test/ns/x/sa/y]}}]
+    when: [{key: source.principal, notValues: [c.test/ns/a/sa/b]}]
+";
+    let mesh = "---\napiVersion: naru.dev/v1alpha1\nkind: MeshConfig\nmetadata: {name: m}\n\
+                spec: {trustDomain: b.test, trustDomainAliases: [c.test]}\n";
+    let ids = |text: &str| {
+        let (config, told) = planned_for(text, &surroundings());
+        assert_eq!(told, [""; 0]);
+        let gate = format!("{:?}", config.listeners[0].chains[0].http.gate);
+        let ids =
+            ["cluster.local/ns/x", "b.test/ns/x", "c.test/ns/x", "d.test/ns/x", "b.test/ns/a", "c.test/ns/a"];
+        ids.map(|id| gate.matches(&format!("spiffe://{id}/")).count())
+    };
+    let server = gateway("{mode: ISTIO_MUTUAL}");
+    assert_eq!(ids(&format!("{server}{policy}")), [1, 0, 0, 1, 0, 1]);
+    assert_eq!(ids(&format!("{server}{policy}{mesh}")), [0, 1, 1, 1, 1, 1]);
+}
+
+#[test]
+fn what_is_no_trust_domain_is_told() {
+    let of = |domain: &str| {
+        let mesh = format!(
+            "---\napiVersion: naru.dev/v1alpha1\nkind: MeshConfig\nmetadata: {{name: m}}\nspec: {{trustDomain: {domain}}}\n"
+        );
+        planned_for(&(gateway("{mode: ISTIO_MUTUAL}") + &mesh), &surroundings()).1
+    };
+    assert_eq!(of("a.test"), [""; 0]);
+    assert_eq!(of("''"), [""; 0]);
+    assert_eq!(of("a b"), ["error[invalid-value] trustDomain: 'a b' is no trust domain"]);
 }

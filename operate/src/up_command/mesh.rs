@@ -36,6 +36,9 @@ pub const LOG_FORMAT_BEFORE: &str = "%START_TIME% %DOWNSTREAM_DIRECT_REMOTE_ADDR
 %REQ(:AUTHORITY)%%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% \
 %DURATION%ms %UPSTREAM_CLUSTER% %UPSTREAM_HOST% by '%ROUTE_NAME%' at %ROUTE_ORIGIN%\n";
 
+/// Documents, and the processes of these.
+pub type Replaced = (Loaded, Vec<Process>, Vec<Process>);
+
 /// Between two looks at the certificate that others are shown: the calendar of a machine may be set.
 const LOOKS_EVERY_MIN: Duration = Duration::from_secs(1);
 const LOOKS_EVERY_MAX: Duration = Duration::from_secs(600);
@@ -191,7 +194,7 @@ impl Mesh {
         (std::mem::replace(&mut self.loaded, loaded), before, leaving)
     }
 
-    pub fn restore(&mut self, (loaded, processes, leaving): (Loaded, Vec<Process>, Vec<Process>)) {
+    pub fn restore(&mut self, (loaded, processes, leaving): Replaced) {
         self.loaded = loaded;
         self.processes = processes;
         self.leaving = leaving;

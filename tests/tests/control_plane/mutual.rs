@@ -251,6 +251,9 @@ async fn what_is_up_is_called_so_too() {
     is_current(up.admin, "web").await;
     refuses_strangers(here).await;
     assert_eq!(calls(outbound, "inner").await, 200, "{}", up.said());
+    // A save that cannot be takes nothing away.
+    up.save("wrong.yaml", "kind: [");
+    until("it to be told", async || up.said().contains("wrong.yaml").then_some(())).await;
     // What was issued in the beginning holds no longer.
     tokio::time::sleep(std::time::Duration::from_secs(10)).await;
     assert_eq!(calls(outbound, "inner").await, 200, "{}", up.said());

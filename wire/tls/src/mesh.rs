@@ -132,6 +132,11 @@ impl MeshIssuer {
         Ok(Certificate::new(DataSource::Inline(pem), inline(key.serialize_pem().as_bytes())))
     }
 
+    /// When nobody believes it any more, in seconds since 1970.
+    pub fn until(&self) -> u64 {
+        self.until
+    }
+
     /// What is to be believed, PEM.
     pub fn roots(&self) -> &[u8] {
         &self.roots
